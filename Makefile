@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXAMPLE := examples/trigger_training.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with hfhooks and what developing it needs
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "hfhooks needs Python 3.11 or newer: make PYTHON=python3.12 install"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "python3 cannot make virtual environments; on Debian: apt install python3-venv"; exit 1; }
+	@echo "Installing hfhooks into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+serve: $(INSTALLED) ## Serve an example script on http://127.0.0.1:7860
+	@$(BIN)/hfhooks serve $(EXAMPLE)
+
+test: $(INSTALLED) ## Run the tests, with coverage
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+check: $(INSTALLED) ## Run what CI runs before the tests: formatting, lint, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(INSTALLED) ## Measure hfhooks beside its peers
+	$(BIN)/python tests/benchmarks/start.py
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -prune -exec rm -rf {} +

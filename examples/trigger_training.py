@@ -1,0 +1,14 @@
+"""Start a training when a dataset changes: the first script of the Hub's webhooks guide.
+
+hfhooks serve examples/trigger_training.py
+"""
+
+from hfhooks import WebhookPayload, webhook_endpoint
+
+
+@webhook_endpoint
+async def trigger_training(payload: WebhookPayload) -> dict[str, bool]:
+    is_wanted = payload.repo.type == "dataset" and payload.event.action == "update"
+    if is_wanted:
+        print(f"Training on {payload.repo.name} at {payload.repo.head_sha}")
+    return {"processed": is_wanted}

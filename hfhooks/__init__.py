@@ -1,0 +1,31 @@
+"""Serve Hugging Face webhook handlers from plain Python scripts."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfhooks.endpoints import webhook_endpoint
+    from hfhooks.payload import WebhookPayload
+    from hfhooks.server import WebhooksServer
+
+__version__ = "0.1.0"
+__all__ = ["webhook_endpoint", "WebhookPayload", "WebhooksServer"]
+
+_MODULES = {
+    "webhook_endpoint": "hfhooks.endpoints",
+    "WebhookPayload": "hfhooks.payload",
+    "WebhooksServer": "hfhooks.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names load on first use: pydantic alone takes longer than everything else here.
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hfhooks' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,120 @@
+"""`hfhooks replay`: send recorded payloads to the running server."""
+
+import json
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hfhooks.console import print_answer
+from hfhooks.errors import StartError, UsageError
+from hfhooks.events import Filter, event_of, nearest, repo_of
+from hfhooks.state import RunningServer, find_server
+from hfhooks.wire import DELIVERY_HEADER, MAX_BODY, STATUS_HEADER, TOKEN_HEADER
+
+Payloads = Annotated[
+    list[str], typer.Argument(metavar="PAYLOAD...", help="JSON files, or - for stdin.")
+]
+To = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The endpoint; needed when several want the event."),
+]
+Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
+
+
+def replay(payloads: Payloads, to: To = None, port: Port = None) -> None:
+    """Send payloads to the running server, as the Hub would, and show the handler's answer.
+
+    The secret is not needed. Exits with 1 if a handler failed.
+
+    \b
+    Examples:
+      hfhooks replay payload.json
+      hfhooks replay payload.json --to trigger_training
+      curl -s https://example.com/payload.json | hfhooks replay -
+    """
+    bodies = [_read(name) for name in payloads]
+    server = find_server(port)
+    endpoints = [_choose(server, json.loads(body), to) for body in bodies]
+    statuses = [_send(server, *pair) for pair in zip(endpoints, bodies, strict=True)]
+    raise typer.Exit(1 if "failed" in statuses else 0)
+
+
+def _read(name: str) -> bytes:
+    """Return a payload's bytes. Raises `UsageError` unless they are one JSON object."""
+    body = _bytes_of(name)
+    if len(body) > MAX_BODY:
+        raise UsageError(f"{name}: larger than {MAX_BODY} bytes, which no server accepts.")
+    try:
+        payload = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: not JSON: {error}.") from error
+    if not isinstance(payload, dict):
+        raise UsageError(f"{name}: a payload is a JSON object, not a {type(payload).__name__}.")
+    return body
+
+
+def _bytes_of(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read(MAX_BODY + 1)
+    try:
+        with Path(name).open("rb") as file:
+            if not stat.S_ISREG(Path(name).stat().st_mode):
+                raise UsageError(f"{name} is not a file.")
+            return file.read(MAX_BODY + 1)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}.") from error
+
+
+def _choose(server: RunningServer, payload: dict[str, Any], to: str | None) -> str:
+    """Return the path of the endpoint that gets a payload."""
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
+    if to is not None:
+        name = to.strip("/").removeprefix("webhooks/")
+        if name not in paths:
+            raise UsageError(f"no endpoint {to!r}, {nearest(name, paths)}")
+        return str(paths[name])
+    wanting = [endpoint["name"] for endpoint in server.endpoints if _wants(endpoint, payload)]
+    names = wanting or list(paths)
+    if len(names) > 1:
+        event = f"{event_of(payload) or 'unknown event'} of {repo_of(payload) or 'unknown repo'}"
+        how = "several endpoints want" if wanting else "no endpoint wants"
+        raise UsageError(f"{how} {event}: {', '.join(names)}.", help=f"Choose one: --to {names[0]}")
+    return str(paths[names[0]])
+
+
+def _wants(endpoint: dict[str, Any], payload: dict[str, Any]) -> bool:
+    parts = {part: tuple(endpoint[part]) for part in ("on", "repo", "ref")}
+    return Filter(**parts).mismatch(payload) is None
+
+
+def _send(server: RunningServer, path: str, body: bytes) -> str:
+    """Send one payload, show the answer, return the status of the delivery."""
+    from http.client import HTTPConnection, HTTPException
+
+    headers = {"content-type": "application/json", TOKEN_HEADER: server.token}
+    connection = HTTPConnection(server.host, server.port, timeout=server.wait + 30)
+    started = time.perf_counter()
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    except (OSError, HTTPException) as error:
+        raise StartError(f"the server on port {server.port} did not answer: {error}") from error
+    finally:
+        connection.close()
+    status = response.headers.get(STATUS_HEADER, "failed")
+    print_answer(
+        response.status,
+        status,
+        path.removeprefix("/webhooks/"),
+        response.headers.get(DELIVERY_HEADER),
+        time.perf_counter() - started,
+        answer,
+    )
+    return status

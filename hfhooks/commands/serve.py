@@ -1,0 +1,78 @@
+"""`hfhooks serve`: the main job."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfhooks.console import Console
+from hfhooks.worker.loading import find_targets
+from hfhooks.worker.spawn import WorkerProcess
+
+Scripts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SCRIPT_OR_MODULE]...",
+        help="Scripts, modules or folders. Default: handlers.py, app.py or main.py here.",
+    ),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 7860]")
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long a sender is kept for the handler's own answer before it gets 202. "
+        "[default: 5]",
+    ),
+]
+Tunnel = Annotated[
+    str | None,
+    typer.Option(metavar="none", help="How the internet reaches this machine. [default: none]"),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where deliveries are recorded. [default: hfhooks in the user's state folder]",
+    ),
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line on stdout, for programs.")
+]
+
+
+def serve(
+    context: typer.Context,
+    scripts: Scripts = None,
+    host: Host = None,
+    port: Port = None,
+    wait: Wait = None,
+    tunnel: Tunnel = None,
+    state_dir: StateDir = None,
+    json_lines: JsonLines = False,
+) -> None:
+    """Serve the webhook handlers of scripts.
+
+    Every option can also be set as HFHOOKS_<OPTION> in the environment or under [tool.hfhooks] in
+    pyproject.toml; the secret comes from WEBHOOK_SECRET.
+
+    \b
+    Examples:
+      hfhooks serve app.py
+      hfhooks serve app.py bots/ --port 8000
+      WEBHOOK_SECRET=... hfhooks serve my_package.handlers --json
+    """
+    with closing(context.obj or WorkerProcess()) as process:
+        targets = find_targets(scripts or [])
+        # A worker is warming up meanwhile: what this process needs is imported beside it.
+        from hfhooks.serving import serve
+        from hfhooks.settings import load_settings
+
+        settings = load_settings(
+            host=host, port=port, wait=wait, tunnel=tunnel, state_dir=state_dir
+        )
+        raise typer.Exit(serve(targets, settings, process, Console(json_lines)))

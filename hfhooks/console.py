@@ -1,0 +1,225 @@
+"""The only module that prints: text for a person on stderr, data for programs on stdout."""
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hfhooks.errors import HfhooksError
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.text import Text
+
+    from hfhooks.gateway.dispatch import Outcome
+    from hfhooks.gateway.journal import Delivery
+    from hfhooks.state import RunningServer
+
+__all__ = ["Console", "print_answer", "print_data", "print_error", "print_note", "safe"]
+
+MARKS = {"succeeded": "✓", "failed": "✗", "refused": "✗", "ignored": "·", "queued": "…"}
+PLAIN_MARKS = {"succeeded": "+", "failed": "x", "refused": "x", "ignored": ".", "queued": "."}
+COLOURS = {"succeeded": "green", "failed": "red", "refused": "yellow"}
+UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that can steer a terminal, or hide what a text says."""
+
+
+def safe(text: object, most: int = 200) -> str:
+    """Return text from outside, cut to `most` characters, with control characters spelt out."""
+    shown = "".join(_spelt(character) for character in str(text)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def print_data(line: str) -> None:
+    """Print one line of what was asked for, on stdout."""
+    try:
+        print(line, flush=True)  # noqa: T201 # printing is what this module is for
+    except BrokenPipeError:
+        # Nobody reads any more. A server goes on; Python must not fail to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_error(error: HfhooksError) -> None:
+    """Say what went wrong and what to do, in a line each, on stderr."""
+    console = _rich(sys.stderr)
+    console.print(_styled(("error: ", "bold red"), safe(error, 1000)))
+    if error.help:
+        console.print(_styled(("help: ", "bold cyan"), safe(error.help, 1000)))
+
+
+def print_note(text: str) -> None:
+    """Say something that a person should know, on stderr."""
+    _rich(sys.stderr).print(_styled(("note: ", "bold yellow"), safe(text, 1000)))
+
+
+def print_answer(
+    http_status: int, status: str, endpoint: str, delivery: str | None, seconds: float, body: bytes
+) -> None:
+    """Show what became of a replay: a line on stderr, the handler's answer on stdout."""
+    mark = _styled((f"{_marks()[status]} {http_status} {status}", COLOURS.get(status, "")))
+    line = f"  {endpoint}  {_milliseconds(seconds)}" + (f"  #{delivery}" if delivery else "")
+    _rich(sys.stderr).print(mark.append(safe(line)))
+    text = body.decode(errors="replace")
+    if not sys.stdout.isatty():
+        print_data(text)
+    elif text:
+        _print_on_terminal(text)
+
+
+class Console:
+    """What `serve` says, in text or as JSON lines; the gateway's reporter."""
+
+    def __init__(self, json_lines: bool = False) -> None:
+        self._json_lines = json_lines
+        self._err = _rich(sys.stderr)
+        self._marks = _marks()
+
+    def note(self, text: str) -> None:
+        """Say something that a person should know now."""
+        print_note(text)
+
+    def ready(self, server: "RunningServer", open_endpoints: list[str]) -> None:
+        """Say that deliveries are accepted from now on. Names the endpoints without a secret."""
+        if self._json_lines:
+            described = server.described()
+            endpoints = described.pop("endpoints")
+            self._json(type="ready", **described, secret=not open_endpoints, endpoints=endpoints)
+            return
+        self._say_secret(open_endpoints, len(server.endpoints))
+        self._say(f"Running on local URL:  {server.local_url}")
+        if server.tunnel is None:
+            self._say(
+                "Only this machine can reach it. To let the Hub in, forward a public URL to it, "
+                f"for example with: ngrok http {server.port}"
+            )
+        self._say("\nWebhooks are ready:")
+        for endpoint in server.endpoints:
+            patterns = [*endpoint["on"], *endpoint["repo"], *endpoint["ref"]]
+            url = _styled("  POST ", (endpoint["url"], "bold"))
+            self._err.print(url.append(f"   {' · '.join(patterns)}" if patterns else "", "dim"))
+        self._say("Set them up at https://huggingface.co/settings/webhooks")
+        self._say("\nPress Ctrl-C to stop.")
+
+    def finished(self, outcome: "Outcome") -> None:
+        """Show a delivery whose handler has run, with the traceback if it raised."""
+        delivery, attempt = outcome.delivery, outcome.attempt
+        self._delivery(delivery, attempt.http_status or 500, attempt.number, attempt.duration)
+        if attempt.error:
+            for line in attempt.error.rstrip().splitlines():
+                self._err.print(_styled(("    " + safe(line, 500), "red")))
+
+    def ignored(self, delivery: "Delivery", reason: str) -> None:
+        """Show a delivery that no filter let through, and why."""
+        self._delivery(delivery, 200, 0, None, reason)
+
+    def refused(self, path: str, status: int, word: str) -> None:
+        """Show that somebody sent an endpoint what it does not accept."""
+        if not self._json_lines:
+            self._line("refused", status, [path, word])
+
+    def stopped(self) -> None:
+        """Say that the server has ended."""
+        if self._json_lines:
+            self._json(type="stopped")
+        else:
+            self._say("Stopped.")
+
+    def _delivery(
+        self,
+        delivery: "Delivery",
+        http_status: int,
+        attempt: int,
+        duration: float | None,
+        reason: str = "",
+    ) -> None:
+        if self._json_lines:
+            self._json(
+                type="delivery",
+                id=delivery.id,
+                endpoint=delivery.endpoint,
+                event=delivery.event,
+                repo=delivery.repo,
+                status=delivery.status,
+                http_status=http_status,
+                attempt=attempt,
+                duration_ms=None if duration is None else round(duration * 1000, 1),
+                replay=delivery.is_replay,
+            )
+            return
+        words = [
+            delivery.endpoint,
+            delivery.event or "unknown event",
+            delivery.repo or "",
+            "" if duration is None else _milliseconds(duration),
+            reason and f"ignored: {reason}",
+            "replay" if delivery.is_replay else "",
+            f"#{delivery.id}",
+        ]
+        self._line(delivery.status, http_status, words)
+
+    def _line(self, status: str, http_status: int, words: list[str]) -> None:
+        mark = (f"{self._marks[status]} {http_status}", COLOURS.get(status, ""))
+        rest = "  ".join(safe(word) for word in words if word)
+        self._err.print(_styled((time.strftime("%H:%M:%S"), "dim"), "  ", mark, "  ", rest))
+
+    def _say_secret(self, open_endpoints: list[str], number: int) -> None:
+        if not open_endpoints:
+            self._say("Webhook secret is set.")
+            return
+        which = "Webhook secret is not set"
+        if len(open_endpoints) < number:
+            which += f" for {', '.join(open_endpoints)}"
+        self._err.print(_styled((f"{which}: anyone who knows a URL can call it.", "yellow")))
+        self._say(
+            "To set one: WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)"
+        )
+        self._say("About secrets: https://huggingface.co/docs/hub/webhooks#webhook-secret")
+
+    def _say(self, text: str) -> None:
+        self._err.print(_styled(text))
+
+    def _json(self, **row: Any) -> None:
+        print_data(json.dumps(row))
+
+
+def _rich(stream: TextIO) -> "RichConsole":
+    from rich.console import Console as RichConsole  # takes longer to import than most commands
+
+    return RichConsole(file=stream, emoji=False, highlight=False, markup=False, soft_wrap=True)
+
+
+def _styled(*parts: str | tuple[str, str]) -> "Text":
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+def _marks() -> Mapping[str, str]:
+    return MARKS if (sys.stderr.encoding or "").lower().startswith("utf") else PLAIN_MARKS
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _spelt(character: str) -> str:
+    if unicodedata.category(character) not in UNSAFE:
+        return character
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def _print_on_terminal(text: str) -> None:
+    from rich.json import JSON
+
+    try:
+        shown = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except ValueError:
+        print_data(safe(text, 10_000))
+        return
+    # Characters that steer a terminal become JSON escapes: it stays the same JSON.
+    kept = "".join(character if character == "\n" else _spelt(character) for character in shown)
+    _rich(sys.stdout).print(JSON(kept.replace("\\x", "\\u00")))

@@ -1,0 +1,214 @@
+"""Endpoints: a path, a handler, and the events it wants."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from inspect import unwrap
+from types import FunctionType
+from typing import Any, TypeAlias, TypeVar, overload
+
+from hfhooks.errors import EndpointError, HfhooksError, SecretError, place
+from hfhooks.events import Filter, nearest
+
+__all__ = [
+    "Endpoint",
+    "Handler",
+    "Registration",
+    "Registry",
+    "collecting",
+    "checked_secret",
+    "current_registry",
+    "run_served",
+    "webhook_endpoint",
+]
+
+Handler: TypeAlias = Callable[..., Any]
+Patterns: TypeAlias = str | Iterable[str] | None
+H = TypeVar("H", bound=Handler)
+
+PREFIX = "/webhooks/"
+FILTERS = ("on", "repo", "ref")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the gateway must know of an endpoint; the handler itself stays in the worker."""
+
+    name: str
+    """The path after `/webhooks/`."""
+    filter: Filter = field(default_factory=Filter)
+    secret: str | None = field(default=None, repr=False)
+    takes_json: bool = True
+    """False when the handler reads the request itself, so any media type and body will do."""
+
+    @property
+    def path(self) -> str:
+        return PREFIX + self.name
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Endpoint":
+        patterns = {part: tuple(row["filter"][part]) for part in FILTERS}
+        return cls(**{**row, "filter": Filter(**patterns)})
+
+
+@dataclass(frozen=True)
+class Registration:
+    """An endpoint with its handler."""
+
+    endpoint: Endpoint
+    handler: Handler
+
+    @property
+    def place(self) -> str:
+        """`file:line` of the handler, or what it is where there is no source."""
+        function = unwrap(_function_of(self.handler))
+        code = getattr(function, "__code__", None)
+        return place(code.co_filename, code.co_firstlineno) if code else repr(self.handler)
+
+
+class Registry:
+    """The endpoints declared by the scripts that are being loaded."""
+
+    def __init__(self, is_served: bool = False) -> None:
+        self.registrations: dict[str, Registration] = {}
+        self.is_served = is_served
+        """True in a worker, where the command that loads the script also serves it."""
+
+    def add(self, registration: Registration) -> None:
+        """Add an endpoint. Raises `EndpointError` when its path is taken."""
+        name = registration.endpoint.name
+        if (taken := self.registrations.get(name)) is not None:
+            path = registration.endpoint.path
+            raise EndpointError(
+                f"two endpoints have the path {path}: {taken.place} and {registration.place}",
+                help="Give one of them another path, such as "
+                f'@webhook_endpoint("/{name}_2"), or rename the function.',
+            )
+        self.registrations[name] = registration
+
+
+_default_registry = Registry()
+_current: ContextVar[Registry] = ContextVar("registry", default=_default_registry)
+
+
+def current_registry() -> Registry:
+    """Return the registry that decorators add to."""
+    return _current.get()
+
+
+@contextmanager
+def collecting(registry: Registry) -> Iterator[Registry]:
+    """Let decorators add to this registry for a while."""
+    token = _current.set(registry)
+    try:
+        yield registry
+    finally:
+        _current.reset(token)
+
+
+@overload
+def webhook_endpoint(
+    path: str | None = None, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
+) -> Callable[[H], H]: ...
+@overload
+def webhook_endpoint(
+    path: H, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
+) -> H: ...
+def webhook_endpoint(path: Any = None, **filters: Any) -> Any:
+    """Serve a function as a webhook endpoint.
+
+    Works as `@webhook_endpoint`, `@webhook_endpoint()`, `@webhook_endpoint("/path")` and as a
+    function call. The path is `/webhooks/<function name>` unless one is given. The function comes
+    back unchanged, with `.run()` and `.launch()` added.
+
+    Filters, each a text or a list of texts: `on` takes `scope`, which includes its narrower
+    scopes, or `scope:action`, which is exactly that event; `repo` takes `type:owner/name` or
+    `owner/name`, globs allowed; `ref` takes a glob over full ref names. Where a filter does not
+    match, the sender gets 200 and the handler does not run.
+
+    Raises `EndpointError` for a wrong argument or a path that is taken.
+    """
+    return declare(path, filters)
+
+
+def declare(path: Any, filters: dict[str, Any], secret: str | None = None) -> Any:
+    """Add an endpoint if `path` is the function itself, else return the decorator that will."""
+    events = _checked_filter(filters)
+
+    def decorate(handler: Handler, path: str | None = None) -> Handler:
+        endpoint = Endpoint(_endpoint_name(path, handler), events, secret)
+        current_registry().add(Registration(endpoint, handler))
+        return _runnable(handler)
+
+    if callable(path):
+        return decorate(path)
+    if path is not None and not isinstance(path, str):
+        raise EndpointError(f"the path of an endpoint is a text such as '/retrain', not {path!r}.")
+    return partial(decorate, path=path)
+
+
+def run_served(*args: Any, **kwargs: Any) -> None:
+    """Return at once in a served script, where the command that loaded it runs the server."""
+    if not current_registry().is_served:
+        raise HfhooksError(
+            "a script is served from the command line.", help="Type: hfhooks serve SCRIPT.py"
+        )
+
+
+def checked_secret(secret: str | None, source: str) -> str | None:
+    """Return the secret if it can protect an endpoint. Raises `SecretError` if it cannot."""
+    if secret is None:
+        return None
+    if not secret.strip():
+        raise SecretError(f"{source} is empty.", help="Give it a value, or unset it.")
+    if not secret.isascii():
+        # https://huggingface.co/docs/hub/webhooks#webhook-secret
+        raise SecretError(f"{source} is not ASCII.", help="The Hub sends ASCII secrets only.")
+    return secret
+
+
+def _checked_filter(filters: dict[str, Any]) -> Filter:
+    for word in filters:
+        if word not in FILTERS:
+            words = ("path", *FILTERS)
+            raise EndpointError(f"an endpoint has no argument {word!r}, {nearest(word, words)}")
+    try:
+        return Filter.of(**filters)
+    except (TypeError, ValueError) as error:
+        raise EndpointError(str(error)) from error
+
+
+def _endpoint_name(path: str | None, handler: Handler) -> str:
+    if not callable(handler):
+        raise EndpointError(f"an endpoint needs a function, not {handler!r}.")
+    name = _handler_name(handler) if path is None else path.strip("/")
+    name = name.removeprefix(PREFIX.lstrip("/"))
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", name):
+        help = "Use letters, digits and . _ ~ - between slashes, such as '/retrain'."
+        raise EndpointError(f"{path or name!r} is no path for an endpoint.", help)
+    return name
+
+
+def _handler_name(handler: Handler) -> str:
+    while isinstance(handler, partial):
+        handler = handler.func
+    return getattr(handler, "__name__", type(handler).__name__)
+
+
+def _function_of(handler: Handler) -> Handler:
+    while isinstance(handler, partial):
+        handler = handler.func
+    is_object = not hasattr(handler, "__code__") and not hasattr(handler, "__wrapped__")
+    return type(handler).__call__ if is_object else handler
+
+
+def _runnable(handler: Handler) -> Handler:
+    if isinstance(handler, FunctionType):
+        handler.run = handler.launch = run_served  # type: ignore[attr-defined] # as huggingface_hub
+    return handler

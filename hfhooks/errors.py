@@ -1,0 +1,64 @@
+"""What can go wrong in words a person can act on; each kind has its exit code."""
+
+from pathlib import Path
+
+
+class HfhooksError(Exception):
+    """Something a person must know, said in one line, with the next step as `help`."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, help: str | None = None) -> None:
+        super().__init__(message)
+        self.help = help
+
+
+class UsageError(HfhooksError):
+    """The command line or a setting is wrong."""
+
+    exit_code = 2
+
+
+class StartError(HfhooksError):
+    """The server cannot start, or there is none to talk to."""
+
+    exit_code = 3
+
+
+class LoadError(StartError):
+    """A script cannot be loaded; `file` and `line` say where."""
+
+    def __init__(
+        self,
+        message: str,
+        help: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(message, help)
+        self.file = file
+        self.line = line
+
+
+class EndpointError(LoadError, ValueError):
+    """An endpoint is declared wrongly. A `ValueError`, as in huggingface_hub."""
+
+
+class SecretError(HfhooksError):
+    """A webhook secret that cannot protect anything."""
+
+    exit_code = 4
+
+
+class JournalError(HfhooksError):
+    """The journal cannot be opened, read or written."""
+
+    exit_code = 3
+
+
+def place(file: str, line: int | None = None) -> str:
+    """Return `file:line`, the file relative to the working folder if it lies below it."""
+    path = Path(file)
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{line}" if line else str(path)

@@ -1,0 +1,1 @@
+"""The gateway: faces the internet, records every delivery, never imports user code."""

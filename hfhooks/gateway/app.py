@@ -1,0 +1,273 @@
+"""Check, record, answer: the public side of the gateway, as a plain ASGI app."""
+
+import asyncio
+import hmac
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote_plus
+
+from hfhooks.endpoints import PREFIX, Endpoint
+from hfhooks.errors import JournalError
+from hfhooks.events import event_of, repo_of
+from hfhooks.gateway.dispatch import HOP_HEADERS, Dispatcher, Outcome
+from hfhooks.gateway.journal import Delivery, Journal
+from hfhooks.gateway.limits import Refusal, check_media_type, json_object, read_body
+from hfhooks.wire import DELIVERY_HEADER, OWN_HEADERS, REFUSED, STATUS_HEADER, TOKEN_HEADER
+
+__all__ = ["Gateway", "Reporter"]
+
+WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Reporter(Protocol):
+    """Who is told what happens to deliveries."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A handler has run, for better or worse."""
+
+    def ignored(self, delivery: Delivery, reason: str) -> None:
+        """No handler wanted it."""
+
+    def refused(self, path: str, status: int, word: str) -> None:
+        """Somebody sent an endpoint what it does not accept."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
+
+    @classmethod
+    def of(cls, status: int, content: dict[str, Any], *headers: tuple[str, str]) -> "Answer":
+        own = [("content-type", "application/json"), *headers]
+        encoded = tuple((name.encode(), value.encode()) for name, value in own)
+        return cls(status, json.dumps(content).encode(), encoded)
+
+
+class Request:
+    """An ASGI request, read as far as a decision about it needs."""
+
+    def __init__(self, scope: dict[str, Any], receive: Callable[[], Any]) -> None:
+        self.path: str = scope["path"]
+        self.method: str = scope["method"]
+        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers
+        }
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.receive = receive
+
+    @property
+    def secret(self) -> bytes | None:
+        """The secret the sender gave, as the Hub documents it: a header, or in the URL."""
+        if (header := self.headers.get("x-webhook-secret")) is not None:
+            return header.encode("latin-1")
+        pairs = dict(parse_qsl(self.query, keep_blank_values=True, encoding="latin-1"))
+        return pairs["secret"].encode("latin-1") if "secret" in pairs else None
+
+    @property
+    def query_without_secret(self) -> str:
+        parts = self.query.split("&")
+        return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]) != "secret")
+
+
+class Gateway:
+    """The ASGI app behind the public listener.
+
+    `wait` is how many seconds a sender is kept for the handler's own answer; `token` proves that a
+    request comes from this machine's user.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        reporter: Reporter,
+        *,
+        url: str,
+        wait: float,
+        token: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._is_stopping = False
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._reporter = reporter
+        self._wait = wait
+        self._token = token
+        self._now = now
+        self._endpoints: dict[str, Endpoint] = {}
+        self._endpoints_known = asyncio.Event()
+
+    def publish(self, endpoints: Iterable[Endpoint]) -> None:
+        """Accept deliveries for these endpoints from now on, and for no others."""
+        self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._endpoints_known.set()
+
+    def stop(self) -> None:
+        """Accept no further delivery."""
+        self._is_stopping = True
+        self._endpoints_known.set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except Refusal as refusal:
+            if request.path in self._endpoints:
+                self._reporter.refused(request.path, refusal.status, refusal.word)
+            answer = Answer.of(refusal.status, {"error": refusal.word}, *refusal.headers.items())
+        except JournalError:
+            answer = Answer.of(503, {"error": "unavailable"}, ("retry-after", "60"))
+        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, request: Request) -> Answer:
+        if request.path == "/":
+            _check_method(request, "GET", "HEAD")
+            return self._landing_page()
+        if request.path == "/healthz":
+            _check_method(request, "GET", "HEAD")
+            return self._health(request)
+        endpoint = await self._endpoint_at(request.path)
+        _check_method(request, "POST")
+        is_owner = self._is_owner(request)
+        if not is_owner and not _is_allowed(request, endpoint):
+            raise Refusal(401, "unauthorized")
+        return await self._deliver(request, endpoint, is_replay=is_owner)
+
+    async def _endpoint_at(self, path: str) -> Endpoint:
+        if not path.startswith(PREFIX):
+            raise Refusal(404, "not_found")
+        try:
+            await asyncio.wait_for(self._endpoints_known.wait(), self._wait)
+        except TimeoutError:
+            raise Refusal(503, "starting", {"retry-after": "5"}) from None
+        if self._is_stopping:
+            raise Refusal(503, "stopping", {"retry-after": "5"})
+        if path not in self._endpoints:
+            raise Refusal(404, "not_found")
+        return self._endpoints[path]
+
+    async def _deliver(self, request: Request, endpoint: Endpoint, is_replay: bool) -> Answer:
+        if endpoint.takes_json:
+            check_media_type(request.headers)
+        body = await read_body(request.headers, request.receive)
+        payload = _payload(body, endpoint)
+        mismatch = endpoint.filter.mismatch(payload)
+        event = event_of(payload)
+        webhook_id = request.headers.get("webhook-id", "")
+        delivery = await self._journal.record(
+            Delivery(
+                endpoint=endpoint.name,
+                received_at=self._now(),
+                query=request.query_without_secret,
+                headers=tuple(
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in request.raw_headers
+                ),
+                body=body,
+                event=str(event) if event else None,
+                repo=repo_of(payload),
+                webhook_id=webhook_id if WEBHOOK_ID.fullmatch(webhook_id) else None,
+                is_replay=is_replay,
+                status="ignored" if mismatch else "queued",
+            )
+        )
+        answer, status = await self._handle(delivery, mismatch)
+        if is_replay:
+            own = ((DELIVERY_HEADER, str(delivery.id)), (STATUS_HEADER, status))
+            extra = tuple((name.encode(), value.encode()) for name, value in own)
+            return Answer(answer.status, answer.body, answer.headers + extra)
+        return answer
+
+    async def _handle(self, delivery: Delivery, mismatch: str | None) -> tuple[Answer, str]:
+        if mismatch:
+            self._reporter.ignored(delivery, mismatch)
+            return _own_answer(200, delivery, "ignored"), "ignored"
+        task = self._dispatcher.submit(delivery)
+        done, _ = await asyncio.wait({task}, timeout=self._wait)
+        if not done or task.cancelled():
+            return _own_answer(202, delivery, "queued"), "queued"
+        outcome = task.result()
+        return _answer_with(outcome), outcome.delivery.status
+
+    def _is_owner(self, request: Request) -> bool:
+        given = request.headers.get(TOKEN_HEADER)
+        return given is not None and _is_same(given.encode("latin-1"), self._token.encode())
+
+    def _health(self, request: Request) -> Answer:
+        content: dict[str, Any] = {"status": "ready" if self._dispatcher.has_worker else "starting"}
+        if self._is_owner(request):
+            content["pid"] = os.getpid()
+        return Answer.of(200 if self._dispatcher.has_worker else 503, content)
+
+    def _landing_page(self) -> Answer:
+        from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
+
+        html = landing_page(list(self._endpoints.values()), self._url)
+        return Answer(200, html.encode(), PAGE_HEADERS)
+
+
+PAGE_HEADERS = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def _check_method(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        raise Refusal(405, "method_not_allowed", {"allow": ", ".join(methods)})
+
+
+def _is_allowed(request: Request, endpoint: Endpoint) -> bool:
+    if endpoint.secret is None:
+        return True
+    # A missing secret takes the same path and time as a wrong one.
+    return _is_same(request.secret or b"", endpoint.secret.encode())
+
+
+def _is_same(given: bytes, expected: bytes) -> bool:
+    # Digests, so that neither length nor non-ASCII bytes make a difference.
+    return hmac.compare_digest(sha256(given).digest(), sha256(expected).digest())
+
+
+def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
+    try:
+        return json_object(body)
+    except Refusal:
+        if endpoint.takes_json:
+            raise
+        return {}
+
+
+def _own_answer(http_status: int, delivery: Delivery, status: str) -> Answer:
+    return Answer.of(http_status, {"id": delivery.id, "status": status})
+
+
+def _answer_with(outcome: Outcome) -> Answer:
+    response = outcome.response
+    if response is not None and response.outcome is None:
+        headers = [(name, value) for name, value in response.headers if _is_public(name)]
+        return Answer(response.status, response.body, tuple(headers))
+    # The Hub suspends webhooks that answer 4xx, so a payload that does not fit the handler's
+    # model is our failure, not the sender's.
+    refused = response is not None and response.outcome == REFUSED
+    return _own_answer(200 if refused else 500, outcome.delivery, "failed")
+
+
+def _is_public(header: bytes) -> bool:
+    name = header.decode("latin-1")
+    return name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)

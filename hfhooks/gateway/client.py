@@ -1,0 +1,145 @@
+"""HTTP/1.1 to the worker over its private socket: connections are kept, one request each.
+
+A general HTTP client costs five times the CPU on this hop, which every delivery takes.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httptools
+
+from hfhooks.wire import OUTCOME_HEADER, TOKEN_HEADER
+
+__all__ = ["Response", "WorkerClient", "WorkerGone"]
+
+
+class WorkerGone(Exception):
+    """The worker ended before it answered."""
+
+
+@dataclass
+class Response:
+    """What the worker answered. Header names are lower case."""
+
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    @property
+    def outcome(self) -> str | None:
+        """`raised` or `refused`; None where the handler's author wrote the answer."""
+        name = OUTCOME_HEADER.encode()
+        return next((value.decode() for key, value in self.headers if key == name), None)
+
+
+class WorkerClient:
+    """Requests to one worker process, over as many connections as there are requests at once.
+
+    `address` is the path of a Unix socket, or a port of the loopback interface, where a token
+    tells us from others.
+    """
+
+    def __init__(self, address: str | int, token: str | None = None) -> None:
+        self._address = address
+        self._own_headers = [(TOKEN_HEADER, token)] if token else []
+        self._idle: list[_Connection] = []
+        self._is_closed = False
+
+    async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
+        """Send one request and return the answer. Raises `WorkerGone`."""
+        connection = self._idle.pop() if self._idle else await self._connect()
+        try:
+            request = _encode(target, [*headers, *self._own_headers], body)
+            response = await connection.exchange(request)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_reusable and not self._is_closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections now, those in use when their answer is there."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _connect(self) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        try:
+            if isinstance(self._address, int):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self._idle), "127.0.0.1", self._address
+                )
+            else:
+                _, connection = await loop.create_unix_connection(
+                    lambda: _Connection(self._idle), self._address
+                )
+        except OSError as error:
+            raise WorkerGone(str(error)) from error
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One kept connection; the `on_…` methods are httptools' callbacks."""
+
+    def __init__(self, idle: list["_Connection"]) -> None:
+        self._idle = idle
+        self._transport: Any = None
+        self._answered: asyncio.Future[Response] | None = None
+        self.is_reusable = True
+
+    async def exchange(self, request: bytes) -> Response:
+        if self._transport.is_closing():
+            raise WorkerGone("the connection is closed")
+        self._parser = httptools.HttpResponseParser(self)
+        self._response, self._chunks = Response(), list[bytes]()
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answered
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(f"the worker answered no HTTP: {error}")
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_reusable = False
+        if self in self._idle:
+            self._idle.remove(self)
+        self._fail("the worker closed the connection")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._response.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        self._response.status = self._parser.get_status_code()
+        self._response.body = b"".join(self._chunks)
+        self.is_reusable = self._parser.should_keep_alive()
+        if self._answered and not self._answered.done():
+            self._answered.set_result(self._response)
+
+    def _fail(self, reason: str) -> None:
+        if self._answered and not self._answered.done():
+            self._answered.set_exception(WorkerGone(reason))
+
+
+def _encode(target: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    lines.append(f"content-length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode("latin-1") + body

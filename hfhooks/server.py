@@ -1,0 +1,45 @@
+"""The server object that a script may create."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, overload
+
+from hfhooks.endpoints import H, Patterns, checked_secret, declare, run_served
+
+__all__ = ["WebhooksServer"]
+
+
+class WebhooksServer:
+    """Endpoints that share a secret.
+
+    `webhook_secret` is what the Hub must send in `X-Webhook-Secret` or `?secret=`; without it the
+    environment's `WEBHOOK_SECRET` counts. Raises `SecretError` for a blank or non-ASCII one.
+    """
+
+    def __init__(self, ui: object = None, webhook_secret: str | None = None) -> None:
+        if ui is not None:
+            warnings.warn("WebhooksServer(ui=...) is not shown yet.", stacklevel=2)
+        self.webhook_secret = checked_secret(webhook_secret, "webhook_secret")
+
+    @overload
+    def add_webhook(
+        self,
+        path: str | None = None,
+        *,
+        on: Patterns = None,
+        repo: Patterns = None,
+        ref: Patterns = None,
+    ) -> Callable[[H], H]: ...
+    @overload
+    def add_webhook(
+        self, path: H, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
+    ) -> H: ...
+    def add_webhook(self, path: Any = None, **filters: Any) -> Any:
+        """Serve a function as an endpoint of this server; see `webhook_endpoint`."""
+        return declare(path, filters, self.webhook_secret)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Return at once in a served script; elsewhere say how to serve it."""
+        run_served(*args, **kwargs)
+
+    launch = run

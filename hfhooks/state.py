@@ -1,0 +1,120 @@
+"""The user's state folder: where journals are, and which servers run.
+
+A running server leaves `servers/<port>.json` there, readable by its user alone, by which the other
+commands find it. The journal may be elsewhere (`--state-dir`), that file never is.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from hfhooks.errors import StartError, UsageError
+from hfhooks.wire import TOKEN_HEADER
+
+__all__ = ["RunningServer", "announced", "find_server", "journal_folder", "state_folder"]
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """What other commands need to know of a server."""
+
+    pid: int
+    port: int
+    host: str
+    url: str
+    """Public, or local where there is no tunnel."""
+    local_url: str
+    inspector_url: str | None
+    tunnel: str | None
+    endpoints: list[dict[str, Any]]
+    """As in the `ready` line."""
+    wait: float
+    """Seconds after which the server answers at the latest."""
+    token: str
+    """Proves to the server that a request comes from its user."""
+
+    def described(self) -> dict[str, Any]:
+        """Return what anybody may know of it, as in the `ready` line."""
+        public = ("url", "local_url", "inspector_url", "tunnel", "endpoints")
+        return {name: getattr(self, name) for name in public}
+
+
+def state_folder() -> Path:
+    """Return the folder where this user's state is kept. Raises `StartError` if there is none."""
+    try:
+        return platformdirs.user_state_path("hfhooks", appauthor=False)
+    except RuntimeError as error:  # no home folder
+        raise StartError(f"no folder for state: {error}", help="Set HOME.") from error
+
+
+def journal_folder(root: Path, target: str) -> Path:
+    """Return the folder of the journal for what is served: one journal for each script."""
+    digest = sha256(target.encode()).hexdigest()[:12]
+    return root / "journals" / f"{Path(target).stem}-{digest}"
+
+
+@contextmanager
+def announced(server: RunningServer) -> Iterator[None]:
+    """Let the other commands find this server for as long as it runs."""
+    folder = state_folder() / "servers"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / f"{server.port}.json"
+    draft = folder / f"{server.port}.{server.pid}"
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+        json.dump(asdict(server), stream)
+    draft.replace(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def find_server(port: int | None = None, wait: float = 0) -> RunningServer:
+    """Return the running server, or the one at this port.
+
+    Waits up to `wait` seconds for one to come. Raises `StartError` when there is none,
+    `UsageError` when several run and no port chooses.
+    """
+    deadline = time.monotonic() + wait
+    while not (found := list(_running(port))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not found:
+        where = f" on port {port}" if port else ""
+        raise StartError(f"no server is running{where}.", help="Start one: hfhooks serve SCRIPT.py")
+    if len(found) > 1:
+        ports = ", ".join(str(server.port) for server in found)
+        raise UsageError(f"several servers run, on ports {ports}.", help="Choose one with --port.")
+    return found[0]
+
+
+def _running(port: int | None) -> Iterator[RunningServer]:
+    for file in sorted((state_folder() / "servers").glob(f"{port or '*'}.json")):
+        try:
+            server = RunningServer(**json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError):  # gone meanwhile, or another version's
+            continue
+        if _answers(server):
+            yield server
+
+
+def _answers(server: RunningServer) -> bool:
+    """Ask whoever listens there: after kill -9 the file stays, and another may have the port."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(server.host, server.port, timeout=2)
+    try:
+        connection.request("GET", "/healthz", headers={TOKEN_HEADER: server.token})
+        content = json.loads(connection.getresponse().read(4096))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(content, dict) and content.get("pid") == server.pid

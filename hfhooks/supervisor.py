@@ -1,0 +1,168 @@
+"""Starts, watches, replaces and stops the worker."""
+
+import asyncio
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from hfhooks.endpoints import Endpoint
+from hfhooks.errors import HfhooksError, LoadError
+from hfhooks.gateway.client import WorkerClient
+from hfhooks.worker.loading import Target
+from hfhooks.worker.spawn import WorkerProcess
+
+__all__ = ["Supervisor"]
+
+LIVED_WELL = 10.0
+"""Seconds after which a worker's death counts as the first."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two starts of a worker that dies again and again."""
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the system's limit is 104 or 108."""
+
+OnReady = Callable[[WorkerClient, list[Endpoint]], None]
+OnLost = Callable[[str], None]
+
+
+class Supervisor:
+    """Keeps a worker running for as long as it is used.
+
+    `on_ready` hears of each worker that can take deliveries, `on_lost` why there is none.
+    """
+
+    def __init__(self, targets: Sequence[Target], on_ready: OnReady, on_lost: OnLost) -> None:
+        self._targets = targets
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._worker: _Worker | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self, process: WorkerProcess) -> None:
+        """Load the scripts into this process and keep it, or its successor, running.
+
+        Raises `HfhooksError` when they cannot be loaded.
+        """
+        await self._load(process)
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def stop(self, grace: float) -> None:
+        """End the worker; after this many seconds, kill it."""
+        if self._keeping:
+            self._keeping.cancel()
+        if self._worker:
+            await self._worker.stop(grace)
+
+    async def _load(self, process: WorkerProcess) -> None:
+        self._worker = _Worker(process)
+        endpoints = await self._worker.load(self._targets)
+        self._on_ready(self._worker.client(), endpoints)
+
+    async def _keep(self) -> None:
+        pause = 0.0
+        while self._worker:
+            started = time.monotonic()
+            ending = await self._worker.ended()
+            self._on_lost(f"the worker {ending}; starting another.")
+            lived_well = time.monotonic() - started > LIVED_WELL
+            pause = 0.0 if lived_well else min(2 * pause + 0.1, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+            try:
+                await self._load(WorkerProcess())
+            except HfhooksError as error:
+                self._on_lost(str(error))
+
+
+class _Worker:
+    """One worker process: loading, then ready, then gone."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
+        self._socket = _socket_path()
+        self._token = secrets.token_urlsafe(32)
+        self._port: int | None = None
+        self._loop = asyncio.get_running_loop()
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._exit_code: asyncio.Future[int] = self._loop.create_future()
+        for watch in (self._listen, self._wait):
+            Thread(target=watch, daemon=True, name="hfhooks-worker").start()
+
+    async def load(self, targets: Sequence[Target]) -> list[Endpoint]:
+        self._process.send(
+            type="load",
+            targets=[asdict(target) for target in targets],
+            socket=str(self._socket) if self._socket else None,
+            token=self._token,
+        )
+        report = await self._first_report()
+        if report["type"] == "failed":
+            raise _failure(report)
+        self._port = report["port"]
+        return [Endpoint.from_json(row) for row in report["endpoints"]]
+
+    def client(self) -> WorkerClient:
+        if self._port:
+            return WorkerClient(self._port, self._token)
+        return WorkerClient(str(self._socket))
+
+    async def ended(self) -> str:
+        code = await asyncio.shield(self._exit_code)
+        return f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
+
+    async def stop(self, grace: float) -> None:
+        self._process.send(type="stop")
+        try:
+            await asyncio.wait_for(self.ended(), grace)
+        except TimeoutError:
+            self._process.kill()
+            await self.ended()
+
+    async def _first_report(self) -> dict[str, Any]:
+        report = asyncio.ensure_future(self._reports.get())
+        await asyncio.wait({report, self._exit_code}, return_when=asyncio.FIRST_COMPLETED)
+        # Its last words and its end reach us on two ways.
+        await asyncio.wait({report}, timeout=1)
+        if not report.done():
+            report.cancel()
+            raise LoadError(f"the worker {await self.ended()} while the script was loading.")
+        return report.result()
+
+    def _listen(self) -> None:
+        for report in self._process.reports():
+            self._tell(self._reports.put_nowait, report)
+
+    def _wait(self) -> None:
+        code = self._process.wait()
+        if self._socket:
+            self._socket.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._socket.parent.rmdir()
+        self._tell(self._exit_code.set_result, code)
+
+    def _tell(self, tell: Callable[[Any], None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            self._loop.call_soon_threadsafe(tell, what)
+
+
+def _socket_path() -> Path | None:
+    """Return where the worker's socket goes, None where only a loopback port will do."""
+    if not hasattr(socket, "AF_UNIX") or os.name == "nt":
+        return None
+    path = Path(tempfile.mkdtemp(prefix="hfhooks-")) / "worker.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    path.parent.rmdir()
+    return None
+
+
+def _failure(report: dict[str, Any]) -> HfhooksError:
+    error = LoadError(report["message"], report["help"], report["file"], report["line"])
+    error.exit_code = report["exit_code"]
+    return error

@@ -1,0 +1,1 @@
+"""The worker: runs the user's code, never touches the journal or the tunnel."""

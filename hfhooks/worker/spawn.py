@@ -1,0 +1,74 @@
+"""The worker process, as its parent holds it. Imports next to nothing: a worker starts first."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+__all__ = ["WorkerProcess"]
+
+STOP_WITHIN = 1.0
+"""Seconds a worker with nothing to do gets to leave before it is killed."""
+
+
+class WorkerProcess:
+    """A child that warms up at once, and loads the user's scripts when told to."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", "-m", "hfhooks.worker.process"]
+        with _ctrl_c_waits():
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, **message: Any) -> None:
+        """Tell the worker something; one that is gone hears nothing."""
+        assert self._process.stdin
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """Yield what the worker says, waiting for it, until it is gone."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            yield json.loads(line)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, below zero for a signal. Raises `subprocess.TimeoutExpired`."""
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the child, whatever state it is in; once it has ended, do nothing."""
+        assert self._process.stdin
+        if self._process.stdin.closed:
+            return
+        self.send(type="stop")
+        try:
+            self.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+        with suppress(OSError):
+            self._process.stdin.close()
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Start the child deaf to Ctrl-C, until it has said itself what to do about it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
