@@ -1,6 +1,37 @@
-"""`python -m hfhooks` is the `hfhooks` command."""
+"""Where `hfhooks` and `python -m hfhooks` begin."""
 
-from hfhooks.cli import main
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from hfhooks.worker.spawn import WorkerProcess
+
+__all__ = ["main"]
+
+CTRL_C = 130
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        with ExitStack() as stack:
+            worker = _warm_worker(sys.argv[1:], stack)
+            from hfhooks.cli import app
+
+            app(obj=worker, prog_name="hfhooks")
+    except KeyboardInterrupt:
+        sys.exit(CTRL_C)
+
+
+def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | None:
+    """Start the worker of `serve` before the command line is even read.
+
+    Importing FastAPI there takes longer than everything else: the two run side by side.
+    """
+    if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
+        return None
+    return stack.enter_context(closing(WorkerProcess()))
+
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,6 @@
 """The typer app and the error boundary."""
 
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
 
@@ -14,11 +12,8 @@ from hfhooks.commands.replay import replay
 from hfhooks.commands.serve import serve
 from hfhooks.console import print_data, print_error
 from hfhooks.errors import HfhooksError
-from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["app", "main"]
-
-CTRL_C = 130
+__all__ = ["app"]
 
 app = typer.Typer(
     name="hfhooks",
@@ -27,25 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-def main() -> None:
-    """Run the command line; exits with the codes of DESIGN.md."""
-    try:
-        with ExitStack() as stack:
-            app(obj=_warm_worker(sys.argv[1:], stack))
-    except KeyboardInterrupt:
-        sys.exit(CTRL_C)
-
-
-def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | None:
-    """Start the worker of `serve` before the command line is even read.
-
-    Importing FastAPI there takes longer than everything else here: the two run side by side.
-    """
-    if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
-        return None
-    return stack.enter_context(closing(WorkerProcess()))
 
 
 def _command(function: Callable[..., None]) -> None:
@@ -57,7 +33,7 @@ def _command(function: Callable[..., None]) -> None:
             print_error(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            raise typer.Exit(CTRL_C) from error
+            raise typer.Exit(130) from error
 
     app.command(context_settings={"max_content_width": 100})(run)
 

@@ -97,9 +97,8 @@ class _Server:
     async def _start(self, process: WorkerProcess, stop: "asyncio.Future[int]") -> None:
         starting = asyncio.create_task(self._supervisor.start(process))
         for timeout in (LONG, None):
-            await asyncio.wait(
-                {starting, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            first: set[asyncio.Future[Any]] = {starting, stop}
+            await asyncio.wait(first, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 return starting.result()
             if stop.done():
@@ -164,7 +163,7 @@ def _stop_signal() -> "Iterator[asyncio.Future[int]]":
     stop: asyncio.Future[int] = loop.create_future()
 
     def on_signal(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(lambda: stop.done() or stop.set_result(number))
+        loop.call_soon_threadsafe(stop.set_result, number)
         for name in before:
             signal.signal(name, signal.SIG_DFL)
 

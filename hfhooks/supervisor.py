@@ -126,7 +126,8 @@ class _Worker:
 
     async def _first_report(self) -> dict[str, Any]:
         report = asyncio.ensure_future(self._reports.get())
-        await asyncio.wait({report, self._exit_code}, return_when=asyncio.FIRST_COMPLETED)
+        first: set[asyncio.Future[Any]] = {report, self._exit_code}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         # Its last words and its end reach us on two ways.
         await asyncio.wait({report}, timeout=1)
         if not report.done():

@@ -67,10 +67,11 @@ class Request:
     @property
     def secret(self) -> bytes | None:
         """The secret the sender gave, as the Hub documents it: a header, or in the URL."""
-        if (header := self.headers.get("x-webhook-secret")) is not None:
-            return header.encode("latin-1")
-        pairs = dict(parse_qsl(self.query, keep_blank_values=True, encoding="latin-1"))
-        return pairs["secret"].encode("latin-1") if "secret" in pairs else None
+        given = self.headers.get("x-webhook-secret")
+        if given is None:
+            pairs = parse_qsl(self.query, keep_blank_values=True, encoding="latin-1")
+            given = dict(pairs).get("secret")
+        return None if given is None else given.encode("latin-1")
 
     @property
     def query_without_secret(self) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Body, FastAPI, Request
 from fastapi.dependencies.utils import get_typed_signature
@@ -88,18 +88,17 @@ def _reasons(error: RequestValidationError) -> list[str]:
 def _callable(handler: Handler) -> Handler:
     """Return the handler with a type for every parameter, as FastAPI wants it."""
     signature = get_typed_signature(handler)
-    if _is_async(handler):
 
-        async def call(**values: Any) -> Any:
-            return await handler(**values)
-    else:
+    async def call_async(**values: Any) -> Any:
+        return await handler(**values)
 
-        def call(**values: Any) -> Any:
-            return handler(**values)
+    def call_in_thread(**values: Any) -> Any:
+        return handler(**values)
 
+    call: Any = call_async if _is_async(handler) else call_in_thread
     parameters = [_typed(parameter) for parameter in signature.parameters.values()]
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # inspect reads it
-    return call
+    call.__signature__ = signature.replace(parameters=parameters)
+    return cast("Handler", call)
 
 
 def _is_async(handler: Handler) -> bool:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 __all__ = ["is_users", "users_traceback"]
 
+LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+
 
 def is_users(file: str) -> bool:
     """Tell whether a file holds the user's code: no library, nothing of ours or Python's."""
-    libraries = [
-        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    ]
+    libraries = [sysconfig.get_path(name) for name in LIBRARIES]
     ours = str(Path(__file__).parents[1])
     return not file.startswith((*libraries, ours, "<frozen "))
 

@@ -1,0 +1,67 @@
+"""The pipes between a worker and the gateway that started it, as the worker holds them.
+
+JSON lines: `load` and `stop` come in on what was stdin, `ready` or `failed` goes out on what was
+stdout. The script sees an empty stdin, and what it prints goes to stderr, because the gateway's
+stdout is for data. When the gateway is gone the worker goes too.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+__all__ = ["Control"]
+
+
+class Control:
+    """Takes the pipes over and listens to them in a thread."""
+
+    def __init__(self) -> None:
+        self._incoming = os.fdopen(os.dup(0), "rb")
+        self._outgoing = os.fdopen(os.dup(1), "wb")
+        self._loads: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self.on_stop: Callable[[], None] = lambda: os._exit(0)
+        """What `stop` does; until deliveries are taken there is nothing to finish."""
+        self.socket_file: Path | None = None
+        """What must not stay behind."""
+        _repoint_standard_streams()
+        Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
+
+    def wait_for_load(self) -> dict[str, Any]:
+        """Return the message that says what to load."""
+        return self._loads.get()
+
+    def report(self, **message: Any) -> None:
+        """Tell the gateway something."""
+        with suppress(BrokenPipeError):
+            self._outgoing.write(json.dumps(message).encode() + b"\n")
+            self._outgoing.flush()
+
+    def _listen(self) -> None:
+        for line in self._incoming:
+            message = json.loads(line)
+            if message["type"] == "load":
+                self._loads.put(message)
+            else:
+                self.on_stop()
+        self._follow_the_gateway()
+
+    def _follow_the_gateway(self) -> None:
+        if self.socket_file:
+            with suppress(OSError):
+                self.socket_file.unlink(missing_ok=True)
+                self.socket_file.parent.rmdir()
+        os._exit(1)
+
+
+def _repoint_standard_streams() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a real stream here

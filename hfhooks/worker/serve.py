@@ -1,0 +1,67 @@
+"""Load the scripts and answer the deliveries that the gateway hands over."""
+
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from hfhooks.listener import Listener, run
+from hfhooks.wire import TOKEN_HEADER
+from hfhooks.worker.app import build
+from hfhooks.worker.control import Control
+from hfhooks.worker.loading import Target, load
+
+__all__ = ["serve"]
+
+
+def serve(message: dict[str, Any], control: Control) -> None:
+    """Load the targets, report their endpoints, and serve until told to stop.
+
+    Raises `HfhooksError` when they cannot be loaded.
+    """
+    targets = [Target(**{**row, "folders": tuple(row["folders"])}) for row in message["targets"]]
+    sys.argv[:] = [targets[0].file or targets[0].name]
+    app, endpoints = build(load(targets))
+    sock, port = _bind(message["socket"])
+    control.socket_file = None if port else Path(message["socket"])
+
+    def report() -> None:
+        control.report(type="ready", port=port, endpoints=[row.as_json() for row in endpoints])
+
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    listener = Listener(
+        _Guarded(app, message["token"]) if port else app,
+        sock,
+        report,
+        date_header=False,
+        # The gateway keeps its connections open; after 5 seconds, the default, they would break.
+        timeout_keep_alive=24 * 3600,
+    )
+    control.on_stop = listener.stop
+    run(listener.listen())
+
+
+class _Guarded:
+    """Lets in only the gateway, where the socket is a port that others can reach."""
+
+    def __init__(self, app: Any, token: str) -> None:
+        self._app = app
+        self._expected = (TOKEN_HEADER.encode(), token.encode())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and self._expected not in scope["headers"]:
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body"})
+        else:
+            await self._app(scope, receive, send)
+
+
+def _bind(path: str | None) -> tuple[socket.socket, int | None]:
+    """Return a Unix socket at the path, or without one a loopback socket and its port."""
+    if path is None:
+        sock = socket.create_server(("127.0.0.1", 0))
+        return sock, sock.getsockname()[1]
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    return sock, None
