@@ -180,7 +180,7 @@ def _checked_filter(filters: dict[str, Any]) -> Filter:
             raise EndpointError(f"an endpoint has no argument {word!r}, {nearest(word, words)}")
     try:
         return Filter.of(**filters)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise EndpointError(str(error)) from error
 
 

@@ -123,7 +123,10 @@ def nearest(word: str, words: Collection[str]) -> str:
 
 
 def _patterns(part: str, given: str | Iterable[str] | None) -> list[str]:
-    patterns = [given] if isinstance(given, str) else list(given or ())
+    if given is None:
+        return []
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    patterns: list[Any] = [given] if is_one else list(given)
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern.strip():
             raise ValueError(f"{part}={pattern!r}: a filter is a text, or a list of texts.")

@@ -28,6 +28,9 @@ LONGEST_PAUSE = 5.0
 LONGEST_SOCKET_PATH = 100
 """Bytes; the system's limit is 104 or 108."""
 
+LAST_WORD: dict[str, Any] = {}
+"""Stands in the queue of a worker's reports when there will be no more."""
+
 OnReady = Callable[[WorkerClient, list[Endpoint]], None]
 OnLost = Callable[[str], None]
 
@@ -128,16 +131,17 @@ class _Worker:
         report = asyncio.ensure_future(self._reports.get())
         first: set[asyncio.Future[Any]] = {report, self._exit_code}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        # Its last words and its end reach us on two ways.
+        # Its last words and its end reach us on two ways; a program it started may keep one open.
         await asyncio.wait({report}, timeout=1)
-        if not report.done():
-            report.cancel()
-            raise LoadError(f"the worker {await self.ended()} while the script was loading.")
-        return report.result()
+        if report.done() and report.result() != LAST_WORD:
+            return report.result()
+        report.cancel()
+        raise LoadError(f"the worker {await self.ended()} while the script was loading.")
 
     def _listen(self) -> None:
         for report in self._process.reports():
             self._tell(self._reports.put_nowait, report)
+        self._tell(self._reports.put_nowait, LAST_WORD)
 
     def _wait(self) -> None:
         code = self._process.wait()

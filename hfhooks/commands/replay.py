@@ -16,7 +16,7 @@ from hfhooks.state import RunningServer, find_server
 from hfhooks.wire import DELIVERY_HEADER, MAX_BODY, STATUS_HEADER, TOKEN_HEADER
 
 Payloads = Annotated[
-    list[str], typer.Argument(metavar="PAYLOAD...", help="JSON files, or - for stdin.")
+    list[str], typer.Argument(metavar="PAYLOAD", help="JSON files, or - for stdin.")
 ]
 To = Annotated[
     str | None,

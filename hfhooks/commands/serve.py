@@ -13,7 +13,7 @@ from hfhooks.worker.spawn import WorkerProcess
 Scripts = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SCRIPT_OR_MODULE]...",
+        metavar="SCRIPT_OR_MODULE",
         help="Scripts, modules or folders. Default: handlers.py, app.py or main.py here.",
     ),
 ]
@@ -69,10 +69,10 @@ def serve(
     with closing(context.obj or WorkerProcess()) as process:
         targets = find_targets(scripts or [])
         # A worker is warming up meanwhile: what this process needs is imported beside it.
-        from hfhooks.serving import serve
+        from hfhooks import serving
         from hfhooks.settings import load_settings
 
         settings = load_settings(
             host=host, port=port, wait=wait, tunnel=tunnel, state_dir=state_dir
         )
-        raise typer.Exit(serve(targets, settings, process, Console(json_lines)))
+        raise typer.Exit(serving.serve(targets, settings, process, Console(json_lines)))

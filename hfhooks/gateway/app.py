@@ -149,15 +149,19 @@ class Gateway:
     async def _endpoint_at(self, path: str) -> Endpoint:
         if not path.startswith(PREFIX):
             raise Refusal(404, "not_found")
-        try:
-            await asyncio.wait_for(self._endpoints_known.wait(), self._wait)
-        except TimeoutError:
-            raise Refusal(503, "starting", {"retry-after": "5"}) from None
+        if not self._endpoints_known.is_set():
+            await self._wait_for_endpoints()
         if self._is_stopping:
             raise Refusal(503, "stopping", {"retry-after": "5"})
         if path not in self._endpoints:
             raise Refusal(404, "not_found")
         return self._endpoints[path]
+
+    async def _wait_for_endpoints(self) -> None:
+        try:
+            await asyncio.wait_for(self._endpoints_known.wait(), self._wait)
+        except TimeoutError:
+            raise Refusal(503, "starting", {"retry-after": "5"}) from None
 
     async def _deliver(self, request: Request, endpoint: Endpoint, is_replay: bool) -> Answer:
         if endpoint.takes_json:

@@ -114,7 +114,7 @@ def _script(path: Path) -> Target:
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read.", help=f"Allow it: chmod u+r {path}")
     path = path.resolve()
-    names, root = [path.stem], path.parent
+    names, root = [path.stem.replace(".", "_")], path.parent
     while (root / "__init__.py").is_file():
         names.insert(0, root.name)
         root = root.parent

@@ -1,0 +1,73 @@
+"""Guards around every test: no home folder, no network, no sleeping."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Server
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("WEBHOOK_SECRET", "NGROK_AUTHTOKEN", "HF_TOKEN", "SPACE_ID", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOST", "PORT", "WAIT", "TUNNEL", "STATE_DIR"):
+        monkeypatch.delenv(f"HFHOOKS_{name}", raising=False)
+    monkeypatch.setattr(time, "sleep", _no_sleep)
+    monkeypatch.setattr(socket.socket, "connect", _only_loopback(socket.socket.connect))
+
+
+def _no_sleep(seconds: float) -> None:
+    raise AssertionError("tests do not sleep: use wait_until")
+
+
+def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(sock: socket.socket, address: Any) -> Any:
+        is_local = sock.family == socket.AF_UNIX or address[0] in LOOPBACK
+        assert is_local, f"tests reach no network: {address}"
+        return connect(sock, address)
+
+    return guarded
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a script and returns its path."""
+
+    def write(text: str, name: str = "app.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Return a function that starts real servers; they end with the test."""
+    servers: list[Server] = []
+
+    def start_server(*arguments: Any, **options: Any) -> Server:
+        servers.append(Server(*arguments, **options))
+        return servers[-1]
+
+    yield start_server
+    for server in servers:
+        server.stop()

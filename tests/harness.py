@@ -1,0 +1,181 @@
+"""What tests share: payloads, waiting, and a real server in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
+EXAMPLES = Path(__file__).parents[1] / "examples"
+JSON = {"content-type": "application/json"}
+COMMAND = [sys.executable, "-m", "hfhooks"]
+
+
+def payload_bytes(name: str) -> bytes:
+    """Return the sample payload of this name, as it came over the wire."""
+    return (Path(__file__).parent / "payloads" / f"{name}.json").read_bytes()
+
+
+def payload(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(payload_bytes(name))
+    return content
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 10) -> Any:
+    """Return the first true value of the condition; fail after so many seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
+        threading.Event().wait(0.01)
+    return value
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def request(
+    method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Send one HTTP request over a connection of its own."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    try:
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, body, dict(headers or {}))
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
+def post(url: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
+    """POST a payload as the Hub does."""
+    encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return request("POST", url, encoded, JSON | named)
+
+
+def run_command(
+    *arguments: str,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run `hfhooks` to its end."""
+    result = subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=os.environ | dict(env or {}),
+        cwd=cwd,
+        timeout=60,
+    )
+    return subprocess.CompletedProcess(
+        result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
+    )
+
+
+class Server:
+    """`hfhooks serve --json` in a process of its own, on a free port."""
+
+    def __init__(
+        self,
+        *arguments: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        as_json: bool = True,
+    ) -> None:
+        options = ["--port", "0", *(["--json"] if as_json else [])]
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", *map(str, arguments), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=os.environ | dict(env or {}),
+            text=True,
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            for stream, lines in (
+                (self.process.stdout, self.lines),
+                (self.process.stderr, self.errors),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream: Any, lines: list[str]) -> None:
+        with stream:
+            lines.extend(stream)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON lines so far."""
+        return [json.loads(line) for line in self.lines]
+
+    @property
+    def deliveries(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == "delivery"]
+
+    @property
+    def stderr(self) -> str:
+        return "".join(self.errors)
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """The `ready` line, waiting for it."""
+
+        def first() -> dict[str, Any] | None:
+            assert self.lines or self.process.poll() is None, self.stderr
+            return self.events[0] if self.lines else None
+
+        event: dict[str, Any] = wait_until(first, timeout=30)
+        assert event["type"] == "ready"
+        return event
+
+    def url(self, name: str) -> str:
+        """Return the URL of an endpoint."""
+        return f"{self.ready['local_url']}/webhooks/{name}"
+
+    def post(self, name: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
+        return post(self.url(name), body, **headers)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        )
+        return [int(pid) for pid in found.stdout.split()]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        for reader in self._readers:
+            reader.join(timeout=10)
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
