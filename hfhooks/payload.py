@@ -33,7 +33,6 @@ class _HubModel(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=to_camel,
-        defer_build=True,
         extra="allow",
         serialize_by_alias=True,
         validate_by_alias=True,

@@ -128,7 +128,9 @@ class Gateway:
             answer = Answer.of(refusal.status, {"error": refusal.word}, *refusal.headers.items())
         except JournalError:
             answer = Answer.of(503, {"error": "unavailable"}, ("retry-after", "60"))
-        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        headers = list(answer.headers)
+        if answer.status not in (204, 304):  # these have no body, nor a length of it
+            headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

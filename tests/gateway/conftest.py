@@ -1,0 +1,112 @@
+"""A gateway and a worker in one event loop, joined by a real Unix socket."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hfhooks.endpoints import Endpoint, Registry, collecting
+from hfhooks.gateway.app import Gateway
+from hfhooks.gateway.client import WorkerClient
+from hfhooks.gateway.dispatch import Dispatcher, Outcome
+from hfhooks.gateway.journal import Delivery, Journal, open_journal
+from hfhooks.listener import Listener
+from hfhooks.worker.app import build
+
+TOKEN = "the-owner"
+NOW = 1_700_000_000.0
+
+
+@dataclass
+class Reports:
+    """What the gateway said, for a test to look at."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    ignored_because: list[str] = field(default_factory=list)
+    refusals: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def finished(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def ignored(self, delivery: Delivery, reason: str) -> None:
+        self.ignored_because.append(reason)
+
+    def refused(self, path: str, status: int, word: str) -> None:
+        self.refusals.append((path, status, word))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = open_journal(tmp_path / "journal")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def reports() -> Reports:
+    return Reports()
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """Decorators in a test declare its endpoints."""
+    with collecting(Registry(is_served=True)) as registry:
+        yield registry
+
+
+@asynccontextmanager
+async def worker(registry: Registry, path: Path) -> AsyncIterator[tuple[Any, list[Endpoint]]]:
+    """Serve what the test declared on a Unix socket."""
+    app, endpoints = build(list(registry.registrations.values()))
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    started = asyncio.Event()
+    listener = Listener(app, sock, started.set)
+    listening = asyncio.create_task(listener.listen())
+    await started.wait()
+    client = WorkerClient(str(path))
+    try:
+        yield client, endpoints
+    finally:
+        client.close()
+        listener.stop()
+        await listening
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+async def dispatcher(journal: Journal, reports: Reports) -> Dispatcher:
+    return Dispatcher(journal, reports.finished, now=lambda: NOW)
+
+
+@pytest.fixture
+async def gateway(
+    registry: Registry, journal: Journal, dispatcher: Dispatcher, reports: Reports, tmp_path: Path
+) -> AsyncIterator[Open]:
+    """Return a function that starts what the test declared and gives an HTTP client for it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(wait: float = 5.0) -> httpx.AsyncClient:
+            client, endpoints = await stack.enter_async_context(
+                worker(registry, tmp_path / "w.sock")
+            )
+            url = "http://hooks.test"
+            gate = Gateway(
+                journal, dispatcher, reports, url=url, wait=wait, token=TOKEN, now=lambda: NOW
+            )
+            gate.publish(endpoints)
+            dispatcher.use(client)
+            http = httpx.AsyncClient(transport=httpx.ASGITransport(app=gate), base_url=url)
+            http.gateway = gate  # type: ignore[attr-defined] # for the tests that stop it
+            return await stack.enter_async_context(http)
+
+        yield start
+        await dispatcher.drain(grace=1)

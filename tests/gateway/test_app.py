@@ -1,0 +1,541 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from fastapi import HTTPException, Request, Response
+from pydantic import BaseModel
+
+from hfhooks import WebhookPayload, WebhooksServer, webhook_endpoint
+from hfhooks.endpoints import Endpoint
+from hfhooks.gateway.app import Gateway
+from hfhooks.gateway.dispatch import Dispatcher
+from hfhooks.gateway.journal import Journal
+from tests.gateway.conftest import NOW, TOKEN, Reports
+from tests.harness import JSON, PAYLOADS, payload, payload_bytes
+
+PULL = payload_bytes("pr_create_v3_docs")
+OWNER = {"hfhooks-token": TOKEN}
+
+
+def echo() -> None:
+    @webhook_endpoint
+    def echo(payload: dict[str, Any]) -> dict[str, Any]:
+        return payload
+
+
+async def test_the_handlers_answer_comes_back(gateway: Any) -> None:
+    @webhook_endpoint
+    async def name(payload: WebhookPayload) -> dict[str, str]:
+        return {"name": payload.repo.name}
+
+    http = await gateway()
+    answer = await http.post("/webhooks/name", content=PULL, headers=JSON)
+    assert answer.status_code == 200
+    assert answer.json() == {"name": "openai-community/gpt2"}
+
+
+@pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: path.stem)
+async def test_a_handler_sees_exactly_what_was_sent(gateway: Any, path: Any) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.post("/webhooks/echo", content=path.read_bytes(), headers=JSON)
+    assert answer.status_code == 200
+    assert answer.json() == json.loads(path.read_bytes())
+
+
+async def test_a_delivery_is_on_disk_before_its_handler_runs(
+    gateway: Any, journal: Journal
+) -> None:
+    seen = []
+
+    @webhook_endpoint
+    async def handler(payload: dict[str, Any]) -> None:
+        seen.extend(journal.unfinished())
+
+    http = await gateway()
+    await http.post("/webhooks/handler", content=PULL, headers=JSON)
+    assert [(delivery.id, delivery.body) for delivery in seen] == [(1, PULL)]
+
+
+async def test_what_is_recorded(gateway: Any, journal: Journal) -> None:
+    echo()
+    http = await gateway()
+    headers = {"webhook-id": "w1", "user-agent": "hub", "authorization": "Bearer x", "cookie": "y"}
+    await http.post("/webhooks/echo?a=1&secret=s&b=%20", content=PULL, headers=JSON | headers)
+    delivery = journal.get(1)
+    assert delivery is not None
+    assert delivery.body == PULL
+    assert delivery.received_at == NOW
+    assert (delivery.event, delivery.repo) == ("discussion:create", "model:openai-community/gpt2")
+    assert (delivery.webhook_id, delivery.query, delivery.status) == (
+        "w1",
+        "a=1&b=%20",
+        "succeeded",
+    )
+    assert dict(delivery.headers) == JSON | {"webhook-id": "w1", "user-agent": "hub"}
+    [attempt] = journal.attempts(1)
+    assert (attempt.number, attempt.status, attempt.http_status) == (1, "succeeded", 200)
+    assert json.loads(attempt.answer) == json.loads(PULL)
+
+
+@pytest.mark.parametrize("webhook_id", ["", "a" * 129, "a b", "é"])
+async def test_a_malformed_webhook_id_counts_as_none(
+    gateway: Any, journal: Journal, webhook_id: str
+) -> None:
+    echo()
+    http = await gateway()
+    headers = JSON | {"webhook-id": webhook_id.encode()}
+    await http.post("/webhooks/echo", content=PULL, headers=headers)
+    delivery = journal.get(1)
+    assert delivery is not None and delivery.webhook_id is None
+
+
+async def test_a_slow_handler_gets_its_sender_a_202(gateway: Any, reports: Reports) -> None:
+    go_on = asyncio.Event()
+
+    @webhook_endpoint
+    async def slow(payload: dict[str, Any]) -> dict[str, bool]:
+        await go_on.wait()
+        return {"done": True}
+
+    http = await gateway(wait=0.05)
+    answer = await http.post("/webhooks/slow", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "queued"})
+    go_on.set()
+    while not reports.outcomes:
+        await asyncio.sleep(0)
+    assert reports.outcomes[0].delivery.status == "succeeded"
+
+
+async def test_no_wait_at_all_answers_202_at_once(gateway: Any) -> None:
+    echo()
+    http = await gateway(wait=0)
+    answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "queued"})
+
+
+async def test_without_a_worker_deliveries_are_recorded_and_answered_202(
+    gateway: Any, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    echo()
+    http = await gateway(wait=0.02)
+    dispatcher.use(None)
+    answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "queued"})
+    assert [delivery.status for delivery in journal.unfinished()] == ["queued"]
+
+
+async def test_a_handler_that_raises_is_a_500_that_says_nothing(
+    gateway: Any, reports: Reports
+) -> None:
+    @webhook_endpoint
+    def broken(payload: dict[str, Any]) -> None:
+        raise RuntimeError("inner secret")
+
+    http = await gateway()
+    answer = await http.post("/webhooks/broken", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (500, {"id": 1, "status": "failed"})
+    assert not [name for name in answer.headers if name.startswith("hfhooks")]
+    [outcome] = reports.outcomes
+    assert outcome.attempt.error is not None
+    assert outcome.attempt.error.endswith("RuntimeError: inner secret\n")
+
+
+async def test_a_payload_that_does_not_fit_the_model_is_not_the_senders_fault(
+    gateway: Any, reports: Reports
+) -> None:
+    class Strict(BaseModel):
+        number: int
+
+    @webhook_endpoint
+    def strict(body: Strict) -> None: ...
+
+    http = await gateway()
+    answer = await http.post("/webhooks/strict", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, {"id": 1, "status": "failed"})
+    [outcome] = reports.outcomes
+    assert (outcome.delivery.status, outcome.attempt.http_status) == ("failed", 422)
+    assert outcome.attempt.error == "body.number: Field required"
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 503])
+async def test_an_http_exception_is_the_authors_answer(
+    gateway: Any, reports: Reports, status: int
+) -> None:
+    @webhook_endpoint
+    def picky(payload: dict[str, Any]) -> None:
+        raise HTTPException(status, "not today", headers={"retry-after": "7"})
+
+    http = await gateway()
+    answer = await http.post("/webhooks/picky", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (status, {"detail": "not today"})
+    assert answer.headers["retry-after"] == "7"
+    assert reports.outcomes[0].delivery.status == "failed"
+
+
+async def test_a_response_is_the_authors_answer(gateway: Any, reports: Reports) -> None:
+    @webhook_endpoint
+    def teapot() -> Response:
+        return Response(b"<p>", 201, {"x-own": "1", "connection": "x-own"}, "text/html")
+
+    @webhook_endpoint
+    def nothing() -> Response:
+        return Response(status_code=204)
+
+    http = await gateway()
+    answer = await http.post("/webhooks/teapot", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.content) == (201, b"<p>")
+    assert answer.headers["x-own"] == "1" and "connection" not in answer.headers
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    answer = await http.post("/webhooks/nothing", content=PULL, headers=JSON)
+    assert answer.status_code == 204 and "content-length" not in answer.headers
+    assert [outcome.delivery.status for outcome in reports.outcomes] == ["succeeded"] * 2
+
+
+async def test_what_the_filter_does_not_want_is_recorded_and_ignored(
+    gateway: Any, reports: Reports, journal: Journal
+) -> None:
+    @webhook_endpoint(on="repo.content")
+    def push(payload: dict[str, Any]) -> None:
+        raise AssertionError("must not run")
+
+    http = await gateway()
+    answer = await http.post("/webhooks/push", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, {"id": 1, "status": "ignored"})
+    assert reports.ignored_because == ["event discussion:create is not repo.content"]
+    delivery = journal.get(1)
+    assert delivery is not None and delivery.status == "ignored"
+    assert journal.unfinished() == [] and journal.attempts(1) == []
+
+
+SECRET = "s3cret"
+
+
+@pytest.fixture
+def protected() -> None:
+    @WebhooksServer(webhook_secret=SECRET).add_webhook
+    def protected(payload: dict[str, Any]) -> dict[str, bool]:
+        return {"ok": True}
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {"x-webhook-secret": SECRET}),
+        (f"?secret={SECRET}", {}),
+        ("?a=1&secret=s3%63ret", {}),
+        ("?secret=wrong", {"x-webhook-secret": SECRET}),
+    ],
+)
+async def test_the_secret_lets_in_by_header_or_url(
+    gateway: Any, protected: None, query: str, headers: dict[str, str]
+) -> None:
+    http = await gateway()
+    answer = await http.post(f"/webhooks/protected{query}", content=PULL, headers=JSON | headers)
+    assert (answer.status_code, answer.json()) == (200, {"ok": True})
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {}),
+        ("", {"x-webhook-secret": ""}),
+        ("", {"x-webhook-secret": "s3cre"}),
+        ("", {"x-webhook-secret": SECRET + " x"}),
+        ("", {"x-webhook-secret": b"\xff\xfe"}),
+        ("", {"x-webhook-secret": "clé".encode()}),
+        ("?secret=", {}),
+        ("?secret=s3cre", {}),
+        ("?secret=%ff", {}),
+        ("?Secret=s3cret", {}),
+        (f"?secret={SECRET}", {"x-webhook-secret": "wrong"}),
+        ("", {"authorization": f"Bearer {SECRET}"}),
+        ("", {"hfhooks-token": "not-the-owner"}),
+    ],
+)
+async def test_missing_and_wrong_secrets_get_the_same_401(
+    gateway: Any, protected: None, journal: Journal, query: str, headers: dict[str, Any]
+) -> None:
+    http = await gateway()
+    answer = await http.post(f"/webhooks/protected{query}", content=PULL, headers=JSON | headers)
+    assert (answer.status_code, answer.content) == (401, b'{"error": "unauthorized"}')
+    assert journal.get(1) is None
+
+
+async def test_a_secret_is_checked_before_anything_of_the_body(
+    gateway: Any, protected: None
+) -> None:
+    http = await gateway()
+
+    async def never() -> Any:
+        raise AssertionError("the body was read")
+        yield b""
+
+    answer = await http.post("/webhooks/protected", content=never(), headers=JSON)
+    assert answer.status_code == 401
+
+
+async def test_the_secret_of_the_environment_is_for_endpoints_without_their_own(
+    gateway: Any, protected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo()
+    monkeypatch.setenv("WEBHOOK_SECRET", "other")
+    http = await gateway()
+    statuses = {
+        (name, secret): (
+            await http.post(
+                f"/webhooks/{name}", content=PULL, headers=JSON | {"x-webhook-secret": secret}
+            )
+        ).status_code
+        for name in ("echo", "protected")
+        for secret in ("other", SECRET)
+    }
+    assert statuses == {
+        ("echo", "other"): 200,
+        ("echo", SECRET): 401,
+        ("protected", "other"): 401,
+        ("protected", SECRET): 200,
+    }
+
+
+async def test_a_refused_sender_is_reported_where_an_endpoint_is(
+    gateway: Any, protected: None, reports: Reports
+) -> None:
+    http = await gateway()
+    await http.post("/webhooks/protected", content=PULL, headers=JSON)
+    await http.post("/webhooks/elsewhere", content=PULL, headers=JSON)
+    assert reports.refusals == [("/webhooks/protected", 401, "unauthorized")]
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"", "not_json"),
+        (b"{", "not_json"),
+        (b"{} {}", "not_json"),
+        (b"{'a': 1}", "not_json"),
+        (b'{"a": NaN}', "not_json"),
+        (b'{"a": "\xff"}', "not_json"),
+        (b'\xef\xbb\xbf{"a": 1}', "not_json"),
+        ('{"a": 1}'.encode("utf-16"), "not_json"),
+        (rb'{"a": "\ud800"}', "not_json"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "not_json"),
+        (b"[" * 100_000, "not_json"),
+        (b"[]", "not_object"),
+        (b'"text"', "not_object"),
+        (b"1", "not_object"),
+        (b"null", "not_object"),
+    ],
+)
+async def test_what_is_no_json_object_is_a_400(
+    gateway: Any, journal: Journal, body: bytes, word: str
+) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.post("/webhooks/echo", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()) == (400, {"error": word})
+    assert journal.get(1) is None
+
+
+@pytest.mark.parametrize("body", [b'{"a": 1e999}', b'{"a": 1, "a": 2}', rb'{"a": "\u0000"}', b"{}"])
+async def test_odd_json_objects_are_kept_as_they_came(
+    gateway: Any, journal: Journal, body: bytes
+) -> None:
+    @webhook_endpoint
+    async def raw(request: Request) -> Response:
+        return Response(await request.body())
+
+    http = await gateway()
+    answer = await http.post("/webhooks/raw", content=body, headers=JSON)
+    assert (answer.status_code, answer.content) == (200, body)
+    delivery = journal.get(1)
+    assert delivery is not None and delivery.body == body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        JSON | {"content-encoding": "gzip"},
+    ],
+)
+async def test_other_media_types_are_a_415(gateway: Any, headers: dict[str, str]) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.post("/webhooks/echo", content=PULL, headers=headers)
+    assert (answer.status_code, answer.json()) == (415, {"error": "unsupported_media_type"})
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"]
+)
+async def test_json_has_several_names(gateway: Any, media_type: str) -> None:
+    echo()
+    http = await gateway()
+    headers = {"content-type": media_type}
+    answer = await http.post("/webhooks/echo", content=PULL, headers=headers)
+    assert answer.status_code == 200
+
+
+async def test_a_handler_of_the_request_takes_any_media_type(gateway: Any) -> None:
+    @webhook_endpoint
+    async def form(request: Request) -> str:
+        return (await request.body()).decode()
+
+    http = await gateway()
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = await http.post("/webhooks/form", content=b"From=%2B1", headers=headers)
+    assert (answer.status_code, answer.json()) == (200, "From=%2B1")
+
+
+async def test_a_body_that_is_too_big_is_a_413(gateway: Any, journal: Journal) -> None:
+    echo()
+    http = await gateway()
+    body = b'{"a": "' + b"x" * 1024 * 1024 + b'"}'
+
+    async def chunks() -> Any:
+        for start in range(0, len(body), 65536):
+            yield body[start : start + 65536]
+
+    for content in (body, chunks()):
+        answer = await http.post("/webhooks/echo", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()) == (413, {"error": "too_big"})
+    assert journal.get(1) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_an_endpoint_takes_post_only(gateway: Any, method: str) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.request(method, "/webhooks/echo")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs",
+        "/openapi.json",
+        "/webhooks",
+        "/webhooks/",
+        "/webhooks/echo/",
+        "/webhooks/nope",
+        "/x",
+    ],
+)
+async def test_other_paths_are_a_404(gateway: Any, path: str) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.post(path, content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (404, {"error": "not_found"})
+
+
+async def test_the_owner_needs_no_secret_and_learns_what_became_of_it(
+    gateway: Any, protected: None, journal: Journal
+) -> None:
+    http = await gateway()
+    answer = await http.post("/webhooks/protected", content=PULL, headers=JSON | OWNER)
+    assert (answer.status_code, answer.json()) == (200, {"ok": True})
+    assert answer.headers["hfhooks-delivery"] == "1"
+    assert answer.headers["hfhooks-status"] == "succeeded"
+    delivery = journal.get(1)
+    assert delivery is not None and delivery.is_replay
+
+
+async def test_headers_of_ours_reach_no_handler(gateway: Any) -> None:
+    @webhook_endpoint
+    def names(request: Request) -> list[str]:
+        return sorted(request.headers)
+
+    http = await gateway()
+    headers = JSON | OWNER | {"x-webhook-secret": "mine", "hfhooks-outcome": "raised"}
+    answer = await http.post("/webhooks/names", content=PULL, headers=headers)
+    assert "x-webhook-secret" in answer.json()
+    assert not [name for name in answer.json() if name.startswith("hfhooks-")]
+
+
+async def test_health_is_200_while_there_is_a_worker(gateway: Any, dispatcher: Dispatcher) -> None:
+    echo()
+    http = await gateway()
+    answer = await http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+    dispatcher.use(None)
+    answer = await http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
+
+
+async def test_only_the_owner_learns_the_pid(gateway: Any) -> None:
+    echo()
+    http = await gateway()
+    assert "pid" in (await http.get("/healthz", headers=OWNER)).json()
+
+
+async def test_the_landing_page_shows_endpoints_and_no_payload(gateway: Any) -> None:
+    @webhook_endpoint("/a", on="repo.content:update", repo="dataset:me/*")
+    def handler(payload: dict[str, Any]) -> None: ...
+
+    http = await gateway()
+    await http.post("/webhooks/a", content=PULL, headers=JSON)
+    answer = await http.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    for words in ("http://hooks.test</", "/webhooks/a", "repo.content:update", "dataset:me/*"):
+        assert words.removesuffix("</") in answer.text
+    assert "https://huggingface.co/settings/webhooks" in answer.text
+    assert "gpt2" not in answer.text and "<script" not in answer.text
+    assert (await http.head("/")).status_code == 200
+    assert (await http.post("/")).status_code == 405
+
+
+def stub_gateway(journal: Journal, reports: Reports, wait: float) -> Gateway:
+    dispatcher = Dispatcher(journal, reports.finished)
+    return Gateway(journal, dispatcher, reports, url="http://x", wait=wait, token=TOKEN)
+
+
+async def send(gateway: Gateway, path: str) -> tuple[int, bytes]:
+    import httpx
+
+    transport = httpx.ASGITransport(app=gateway)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        answer = await http.post(path, content=PULL, headers=JSON)
+        return answer.status_code, answer.content
+
+
+async def test_before_the_script_is_loaded_a_sender_waits(
+    journal: Journal, reports: Reports
+) -> None:
+    gateway = stub_gateway(journal, reports, wait=0.02)
+    assert await send(gateway, "/webhooks/a") == (503, b'{"error": "starting"}')
+    gateway = stub_gateway(journal, reports, wait=5)
+    sending = asyncio.create_task(send(gateway, "/webhooks/b"))
+    await asyncio.sleep(0)
+    gateway.publish([Endpoint("a")])
+    assert await sending == (404, b'{"error": "not_found"}')
+
+
+async def test_a_gateway_that_stops_takes_no_more_deliveries(
+    journal: Journal, reports: Reports
+) -> None:
+    gateway = stub_gateway(journal, reports, wait=5)
+    gateway.publish([Endpoint("a")])
+    gateway.stop()
+    assert await send(gateway, "/webhooks/a") == (503, b'{"error": "stopping"}')
+    assert journal.get(1) is None
+
+
+async def test_a_journal_that_fails_is_a_503_and_no_handler_runs(
+    gateway: Any, journal: Journal, reports: Reports
+) -> None:
+    echo()
+    http = await gateway()
+    journal._connection.execute("PRAGMA query_only = 1")  # the disk says no
+    answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (503, {"error": "unavailable"})
+    assert answer.headers["retry-after"] == "60"
+    assert reports.outcomes == []
+    assert payload("pr_create_v3_docs")
