@@ -50,6 +50,7 @@ class Dispatcher:
         self._now = now
         self._worker: WorkerClient | None = None
         self._worker_ready = asyncio.Event()
+        self._in_turn = asyncio.Lock()
         self._is_draining = False
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._tasks: set[asyncio.Task[Outcome]] = set()
@@ -96,7 +97,8 @@ class Dispatcher:
         async with self._slots[delivery.endpoint]:
             outcome = None
             while outcome is None:
-                await self._worker_ready.wait()
+                async with self._in_turn:
+                    await self._worker_ready.wait()
                 with self._is_running():
                     delivery = self._journal.claim(delivery, self._now())
                     outcome = await self._attempt(delivery)
