@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ForwardRef, cast
 
 from fastapi import Body, FastAPI, Request
 from fastapi.dependencies.utils import get_typed_signature
@@ -112,8 +112,13 @@ def _is_async(handler: Handler) -> bool:
 def _typed(parameter: inspect.Parameter) -> inspect.Parameter:
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise ValueError(
-            f"parameters are filled by name, which {parameter} has not. "
+            f"the parameter {parameter} cannot be given by name, as handlers' parameters are. "
             "Write, for example, (payload: WebhookPayload)."
+        )
+    if isinstance(parameter.annotation, str | ForwardRef):
+        raise ValueError(
+            f"the type of the parameter {parameter.name} is not known when the script runs: "
+            f"{parameter.annotation}. Import it outside of `if TYPE_CHECKING:`."
         )
     if parameter.default is Bare and parameter.annotation is Bare:
         return parameter.replace(annotation=WebhookPayload)

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Response
+from pydantic import BaseModel
+
+from hfhooks import WebhookPayload, WebhooksServer, webhook_endpoint
+from hfhooks.endpoints import Registry, collecting
+from hfhooks.errors import EndpointError, SecretError
+from hfhooks.worker.app import build
+from tests.harness import JSON, payload_bytes
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+PULL = payload_bytes("pr_create_v3_docs")
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[Registry]:
+    with collecting(Registry(is_served=True)) as registry:
+        yield registry
+
+
+def built(registry: Registry) -> Any:
+    return build(list(registry.registrations.values()))
+
+
+@pytest.fixture
+def call(registry: Registry) -> Callable[..., Any]:
+    """Return a function that sends a delivery straight to the worker's app."""
+
+    async def call(name: str, body: bytes = PULL, **headers: str) -> httpx.Response:
+        app, _ = built(registry)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://w") as http:
+            return await http.post(f"/webhooks/{name}", content=body, headers=JSON | headers)
+
+    return call
+
+
+class Pull(BaseModel):
+    event: dict[str, str]
+
+
+def repo_name(body: WebhookPayload) -> str:
+    return body.repo.name
+
+
+def bare(payload):  # type: ignore[no-untyped-def] # handlers without annotations are common
+    return payload.repo.name
+
+
+def any_word(whatever: Any) -> Any:
+    return whatever["repo"]["name"]
+
+
+def plain_dict(data: dict[str, Any]) -> Any:
+    return data["repo"]["name"]
+
+
+def own_model(pull: Pull) -> str:
+    return pull.event["scope"]
+
+
+async def whole_request(r: Request) -> int:
+    return len(await r.body())
+
+
+def nothing() -> str:
+    return "ran"
+
+
+def later(payload: WebhookPayload, tasks: BackgroundTasks) -> str:
+    tasks.add_task(print, "later")
+    return payload.event.action
+
+
+def with_header(payload: WebhookPayload, webhook_id: Annotated[str, Header()]) -> str:
+    return webhook_id
+
+
+def with_dependency(name: Annotated[str, Depends(repo_name)]) -> str:
+    return name
+
+
+def with_types_for_checkers_only(payload: WebhookPayload) -> Decimal:
+    return payload.repo.name  # type: ignore[return-value] # only the annotation matters
+
+
+@pytest.mark.parametrize(
+    ("handler", "answer"),
+    [
+        (repo_name, "openai-community/gpt2"),
+        (bare, "openai-community/gpt2"),
+        (any_word, "openai-community/gpt2"),
+        (plain_dict, "openai-community/gpt2"),
+        (own_model, "discussion"),
+        (whole_request, len(PULL)),
+        (nothing, "ran"),
+        (later, "create"),
+        (with_header, "w1"),
+        (with_dependency, "openai-community/gpt2"),
+        (with_types_for_checkers_only, "openai-community/gpt2"),
+        (functools.partial(repo_name), "openai-community/gpt2"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_parameters_go_by_annotation(call: Any, handler: Any, answer: Any) -> None:
+    webhook_endpoint("/h")(handler)
+    response = await call("h", webhook_id="w1", **{"webhook-id": "w1"})
+    assert (response.status_code, response.json()) == (200, answer)
+
+
+class Bot:
+    def __call__(self, payload: WebhookPayload) -> str:
+        return "called"
+
+    async def answer(self, payload: WebhookPayload) -> str:
+        return "answered"
+
+
+async def test_objects_and_methods_can_be_handlers(call: Any) -> None:
+    webhook_endpoint("/object")(Bot())
+    webhook_endpoint("/method")(Bot().answer)
+    assert (await call("object")).json() == "called"
+    assert (await call("method")).json() == "answered"
+
+
+class AsyncBot:
+    async def __call__(self, payload: WebhookPayload) -> str:
+        return threading.current_thread().name
+
+
+async def test_async_handlers_run_on_the_loop_and_others_in_threads(call: Any) -> None:
+    @webhook_endpoint
+    def in_thread() -> str:
+        return threading.current_thread().name
+
+    webhook_endpoint("/object")(AsyncBot())
+    assert (await call("in_thread")).json() != "MainThread"
+    assert (await call("object")).json() == "MainThread"
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        (None, None),
+        ({"a": 1}, {"a": 1}),
+        ([1], [1]),
+        ("text", "text"),
+        (7, 7),
+        (Pull(event={"scope": "repo"}), {"event": {"scope": "repo"}}),
+    ],
+)
+async def test_results_are_rendered_as_fastapi_does(call: Any, value: Any, answer: Any) -> None:
+    @webhook_endpoint
+    def handler() -> None:
+        return value  # type: ignore[no-any-return] # as scripts do
+
+    response = await call("handler")
+    assert (response.status_code, response.json()) == (200, answer)
+
+
+async def test_an_annotation_of_the_result_drops_nothing(call: Any) -> None:
+    @webhook_endpoint
+    def handler() -> str | Response | None:
+        return {"a": 1}  # type: ignore[return-value] # as scripts do
+
+    assert (await call("handler")).json() == {"a": 1}
+
+
+async def test_an_exception_is_reported_from_the_users_first_frame_on(call: Any) -> None:
+    def inner() -> None:
+        raise KeyError("missing")
+
+    @webhook_endpoint
+    async def handler() -> None:
+        inner()
+
+    response = await call("handler")
+    assert response.status_code == 500
+    assert response.headers["hfhooks-outcome"] == "raised"
+    assert "starlette" not in response.text and "hfhooks/worker" not in response.text
+    lines = response.text.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "test_app.py" in lines[1] and lines[-1] == "KeyError: 'missing'"
+
+
+async def test_sys_exit_in_a_handler_is_an_exception(call: Any) -> None:
+    @webhook_endpoint
+    def handler() -> None:
+        raise SystemExit(1)
+
+    assert (await call("handler")).headers["hfhooks-outcome"] == "raised"
+
+
+async def test_an_exception_of_odd_characters_is_reported(call: Any) -> None:
+    @webhook_endpoint
+    def handler() -> None:
+        raise ValueError("\ud800 \x1b")
+
+    assert (await call("handler")).text.endswith("ValueError: \\ud800 \x1b\n")
+
+
+async def test_a_result_that_cannot_be_rendered_is_an_exception(call: Any) -> None:
+    @webhook_endpoint
+    def handler() -> object:
+        return object()
+
+    assert (await call("handler")).headers["hfhooks-outcome"] == "raised"
+
+
+async def test_an_http_exception_is_no_report(call: Any) -> None:
+    @webhook_endpoint
+    def handler() -> None:
+        raise HTTPException(418, "tea")
+
+    response = await call("handler")
+    assert (response.status_code, response.json()) == (418, {"detail": "tea"})
+    assert "hfhooks-outcome" not in response.headers
+
+
+async def test_a_payload_that_does_not_fit_is_refused_without_showing_it(call: Any) -> None:
+    webhook_endpoint("/h")(repo_name)
+    response = await call("h", b'{"event": "secret words", "repo": {}}')
+    assert (response.status_code, response.headers["hfhooks-outcome"]) == (422, "refused")
+    assert "body.repo.name: Field required" in response.text
+    assert "secret words" not in response.text
+
+
+def test_what_the_gateway_must_know(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "shared")
+    webhook_endpoint("/json")(repo_name)
+    webhook_endpoint("/nothing")(nothing)
+    webhook_endpoint("/raw")(whole_request)
+    WebhooksServer(webhook_secret="own").add_webhook("/own")(repo_name)
+    _, endpoints = built(registry)
+    assert [(row.name, row.takes_json, row.secret) for row in endpoints] == [
+        ("json", True, "shared"),
+        ("nothing", True, "shared"),
+        ("raw", False, "shared"),
+        ("own", True, "own"),
+    ]
+
+
+@pytest.mark.parametrize("secret", ["", "  ", "clé"])
+def test_a_secret_that_protects_nothing_starts_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+    with pytest.raises(SecretError, match="WEBHOOK_SECRET"):
+        built(registry)
+
+
+def starred(*payloads: Any) -> None: ...
+
+
+def by_position(payload: Any, /) -> None: ...
+
+
+def unknown_type(payload: NoSuchName) -> None: ...  # type: ignore[name-defined] # noqa: F821 # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (starred, "*payloads: Any cannot be given by name"),
+        (by_position, "payload: Any cannot be given by name"),
+        (unknown_type, "NoSuchName"),
+    ],
+)
+def test_a_signature_that_cannot_be_filled_is_told_at_load(
+    registry: Registry, handler: Any, words: str
+) -> None:
+    webhook_endpoint(handler)
+    with pytest.raises(EndpointError) as caught:
+        built(registry)
+    assert words in str(caught.value)
+    assert f"test_app.py:{handler.__code__.co_firstlineno}" in str(caught.value)
+
+
+def test_there_are_no_pages_about_the_app(registry: Registry) -> None:
+    webhook_endpoint(nothing)
+    app, _ = built(registry)
+    assert [route.path for route in app.routes] == ["/webhooks/nothing"]
