@@ -213,13 +213,13 @@ def _spelt(character: str) -> str:
 
 
 def _print_on_terminal(text: str) -> None:
-    from rich.json import JSON
+    from rich.highlighter import JSONHighlighter
 
     try:
         shown = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     except ValueError:
         print_data(safe(text, 10_000))
         return
-    # Characters that steer a terminal become JSON escapes: it stays the same JSON.
-    kept = "".join(character if character == "\n" else _spelt(character) for character in shown)
-    _rich(sys.stdout).print(JSON(kept.replace("\\x", "\\u00")))
+    # Characters that steer a terminal become JSON's own escapes: what is shown is the same JSON.
+    inert = "".join(c if c == "\n" else _spelt(c).replace("\\x", "\\u00") for c in shown)
+    _rich(sys.stdout).print(JSONHighlighter()(inert))

@@ -1,0 +1,229 @@
+import io
+import json
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hfhooks.console import Console, print_answer, print_data, print_error, print_note, safe
+from hfhooks.errors import HfhooksError
+from hfhooks.gateway.dispatch import Outcome
+from hfhooks.gateway.journal import Attempt, Delivery
+from hfhooks.state import RunningServer
+
+DELIVERY = Delivery(
+    endpoint="train",
+    received_at=0,
+    query="",
+    headers=(),
+    body=b"{}",
+    event="repo.content:update",
+    repo="dataset:me/data",
+    status="succeeded",
+    id=17,
+)
+ATTEMPT = Attempt(1, 0, 0.0123, "succeeded", 200)
+SERVER = RunningServer(
+    pid=1,
+    host="127.0.0.1",
+    port=7860,
+    url="http://127.0.0.1:7860",
+    local_url="http://127.0.0.1:7860",
+    inspector_url=None,
+    tunnel=None,
+    endpoints=[
+        {
+            "name": "train",
+            "path": "/webhooks/train",
+            "url": "http://127.0.0.1:7860/webhooks/train",
+            "on": ["repo.content"],
+            "repo": ["dataset:me/*"],
+            "ref": [],
+        }
+    ],
+    wait=5,
+    token="t0ken",
+)
+ESCAPES = "\x1b]0;x\x07 \x9b31m \u202e \u2028 \ud800 [/red]"
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_ready_line_has_the_shape_that_programs_rely_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Console(json_lines=True).ready(SERVER, ["train"])
+    [line] = lines(capsys)
+    assert line == {
+        "type": "ready",
+        "url": "http://127.0.0.1:7860",
+        "local_url": "http://127.0.0.1:7860",
+        "inspector_url": None,
+        "tunnel": None,
+        "secret": False,
+        "endpoints": SERVER.endpoints,
+    }
+    assert list(line) == [
+        "type", "url", "local_url", "inspector_url", "tunnel", "secret", "endpoints",
+    ]  # fmt: skip
+
+
+def test_the_delivery_line_has_the_shape_that_programs_rely_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = Console(json_lines=True)
+    console.finished(Outcome(DELIVERY, ATTEMPT, None))
+    console.ignored(DELIVERY, "why")
+    console.stopped()
+    finished, ignored, stopped = lines(capsys)
+    assert finished == {
+        "type": "delivery",
+        "id": 17,
+        "endpoint": "train",
+        "event": "repo.content:update",
+        "repo": "dataset:me/data",
+        "status": "succeeded",
+        "http_status": 200,
+        "attempt": 1,
+        "duration_ms": 12.3,
+        "replay": False,
+    }
+    assert (ignored["attempt"], ignored["duration_ms"]) == (0, None)
+    assert stopped == {"type": "stopped"}
+
+
+def test_a_refused_sender_is_no_delivery(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(json_lines=True).refused("/webhooks/train", 401, "unauthorized")
+    assert lines(capsys) == []
+
+
+def test_start_up_without_a_secret_says_how_to_set_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().ready(SERVER, ["train"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    for words in (
+        "Webhook secret is not set: anyone who knows a URL can call it.",
+        "WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)",
+        "https://huggingface.co/docs/hub/webhooks#webhook-secret",
+        "Running on local URL:  http://127.0.0.1:7860",
+        "Only this machine can reach it.",
+        "  POST http://127.0.0.1:7860/webhooks/train   repo.content · dataset:me/*",
+        "https://huggingface.co/settings/webhooks",
+    ):
+        assert words in err
+
+
+def test_start_up_with_a_secret_does_not_nag(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().ready(SERVER, [])
+    err = capsys.readouterr().err
+    assert "Webhook secret is set." in err and "WEBHOOK_SECRET" not in err
+
+
+def test_start_up_names_the_endpoints_that_are_open(capsys: pytest.CaptureFixture[str]) -> None:
+    import dataclasses
+
+    server = dataclasses.replace(SERVER, endpoints=SERVER.endpoints * 2)
+    Console().ready(server, ["train"])
+    assert "Webhook secret is not set for train:" in capsys.readouterr().err
+
+
+def test_one_delivery_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.finished(Outcome(DELIVERY, ATTEMPT, None))
+    console.ignored(DELIVERY, "event x is not y")
+    console.refused("/webhooks/train", 401, "unauthorized")
+    finished, ignored, refused = (line.split("  ") for line in capsys.readouterr().err.splitlines())
+    assert finished[1:] == [
+        "✓ 200", "train", "repo.content:update", "dataset:me/data", "12 ms", "#17",
+    ]  # fmt: skip
+    assert ignored[-2:] == ["ignored: event x is not y", "#17"]
+    assert refused[1:] == ["✗ 401", "/webhooks/train", "unauthorized"]
+
+
+def test_an_exception_is_shown_below_its_delivery(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = Attempt(1, 0, 0.1, "failed", 500, error=f"Traceback:\n  {ESCAPES}\n")
+    Console().finished(Outcome(DELIVERY, failed, None))
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "    Traceback:",
+        "      \\x1b]0;x\\x07 \\x9b31m \\u202e ",
+        "     \\ud800 [/red]",
+    ]
+
+
+def test_text_from_outside_is_inert_wherever_it_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import dataclasses
+
+    odd = dataclasses.replace(DELIVERY, event=ESCAPES, repo=ESCAPES)
+    Console().finished(Outcome(odd, ATTEMPT, None))
+    Console().ignored(odd, ESCAPES)
+    Console().note(ESCAPES)
+    print_note(ESCAPES)
+    print_error(HfhooksError(ESCAPES, ESCAPES))
+    shown = capsys.readouterr().err.replace("\n", "")
+    assert not [character for character in shown if not character.isprintable()]
+    assert "[/red]" in shown
+
+
+def test_an_error_is_a_line_and_its_help_another(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(HfhooksError("no such file: x" + "y" * 300, help="Did you mean z?"))
+    print_error(HfhooksError("alone"))
+    err = capsys.readouterr().err.splitlines()
+    assert err == ["error: no such file: x" + "y" * 300, "help: Did you mean z?", "error: alone"]
+
+
+def test_a_replay_shows_a_line_and_the_answer_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    print_answer(200, "succeeded", "train", "17", 0.05, b'{"a":1}')
+    print_answer(401, "failed", "train", None, 0.05, b"")
+    out, err = capsys.readouterr()
+    assert out == '{"a":1}\n\n'
+    assert err == "✓ 200 succeeded  train  50 ms  #17\n✗ 401 failed  train  50 ms\n"
+
+
+def test_on_a_terminal_the_answer_is_indented_and_inert(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    body = json.dumps({"a": "é \x1b \u202e"}, ensure_ascii=False).encode()
+    print_answer(200, "succeeded", "train", "17", 0.05, body)
+    print_answer(200, "succeeded", "train", "17", 0.05, b"no json \x1b")
+    out = capsys.readouterr().out
+    assert '"é \\u001b \\u202e"' in out and "no json \\x1b" in out
+    assert "\n  " in out and "\u202e" not in out
+
+
+def test_plain_marks_where_the_terminal_has_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stderr", stream)
+    Console().finished(Outcome(DELIVERY, ATTEMPT, None))
+    stream.flush()
+    assert b"+ 200  train" in stream.buffer.getvalue()
+
+
+def test_a_reader_that_left_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    print_data("x")
+
+
+@given(st.text())
+def test_what_is_shown_can_always_be_shown(text: str) -> None:
+    shown = safe(text, 50)
+    assert len(shown) <= 50 or len(text) <= 50
+    assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    assert safe("x" * 300) == "x" * 199 + "…"
+    assert safe("x" * 200) == "x" * 200
