@@ -145,6 +145,7 @@ class _Worker:
 
     def _wait(self) -> None:
         code = self._process.wait()
+        self._process.close()
         if self._socket:
             self._socket.unlink(missing_ok=True)
             with suppress(OSError):

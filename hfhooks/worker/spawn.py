@@ -21,6 +21,8 @@ class WorkerProcess:
         command = [sys.executable, "-P", "-m", "hfhooks.worker.process"]
         with _ctrl_c_waits():
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin and self._process.stdout
+        self._to, self._from = self._process.stdin, self._process.stdout
 
     @property
     def pid(self) -> int:
@@ -28,16 +30,15 @@ class WorkerProcess:
 
     def send(self, **message: Any) -> None:
         """Tell the worker something; one that is gone hears nothing."""
-        assert self._process.stdin
-        with suppress(OSError):
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+        with suppress(OSError, ValueError):  # broken, or closed here
+            self._to.write(json.dumps(message).encode() + b"\n")
+            self._to.flush()
 
     def reports(self) -> Iterator[dict[str, Any]]:
         """Yield what the worker says, waiting for it, until it is gone."""
-        assert self._process.stdout
-        for line in self._process.stdout:
+        for line in self._from:
             yield json.loads(line)
+        self._from.close()
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code, below zero for a signal. Raises `subprocess.TimeoutExpired`."""
@@ -48,8 +49,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the child, whatever state it is in; once it has ended, do nothing."""
-        assert self._process.stdin
-        if self._process.stdin.closed:
+        if self._to.closed:
             return
         self.send(type="stop")
         try:
@@ -58,7 +58,7 @@ class WorkerProcess:
             self.kill()
             self.wait()
         with suppress(OSError):
-            self._process.stdin.close()
+            self._to.close()
 
 
 @contextmanager

@@ -1,0 +1,145 @@
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfhooks.endpoints import Endpoint
+from hfhooks.errors import HfhooksError, LoadError
+from hfhooks.gateway.client import WorkerClient
+from hfhooks.supervisor import Supervisor
+from hfhooks.worker.loading import find_targets
+from hfhooks.worker.spawn import WorkerProcess
+from tests.harness import JSON
+
+Script = Callable[..., Path]
+HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
+
+
+class Watched:
+    """A supervisor and what it told."""
+
+    def __init__(self, path: Path) -> None:
+        self.ready: asyncio.Queue[tuple[WorkerClient, list[Endpoint]]] = asyncio.Queue()
+        self.lost: list[str] = []
+        self.process = WorkerProcess()
+        self.supervisor = Supervisor(
+            find_targets([str(path)]),
+            lambda client, endpoints: self.ready.put_nowait((client, endpoints)),
+            self.lost.append,
+        )
+
+    async def start(self) -> tuple[WorkerClient, list[Endpoint]]:
+        await self.supervisor.start(self.process)
+        return await self.ready.get()
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
+    watched: list[Watched] = []
+
+    def watch(path: Path) -> Watched:
+        watched.append(Watched(path))
+        return watched[-1]
+
+    yield watch
+    for each in watched:
+        await each.supervisor.stop(5)
+        each.process.close()
+
+
+async def ask(client: WorkerClient) -> bytes:
+    response = await client.post("/webhooks/a", [("content-type", JSON["content-type"])], b"{}")
+    client.close()
+    return response.body
+
+
+async def test_a_worker_is_ready_with_its_endpoints(watch: Any, script: Script) -> None:
+    client, endpoints = await watch(script(HANDLER)).start()
+    assert [endpoint.name for endpoint in endpoints] == ["a"]
+    assert await ask(client) == b'"a"'
+
+
+async def test_where_a_unix_socket_will_not_do_a_port_is_used(
+    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    client, _ = await watch(script(HANDLER)).start()
+    assert await ask(client) == b'"a"'
+    assert list(deep.iterdir()) == []
+
+
+async def test_a_script_that_cannot_be_loaded_keeps_its_words_and_exit_code(
+    watch: Any, script: Script
+) -> None:
+    path = script("from hfhooks import WebhooksServer\nWebhooksServer(webhook_secret='')")
+    with pytest.raises(HfhooksError, match="webhook_secret is empty") as caught:
+        await watch(path).start()
+    assert caught.value.exit_code == 4
+    assert caught.value.help == "Give it a value, or unset it."
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [
+        ("import os\nos._exit(7)", "exited with code 7"),
+        ("import os\nos.kill(os.getpid(), 9)", "was ended by signal 9"),
+        # A program that it started has its pipes, and lives on.
+        ("import os, time\nif os.fork() == 0: time.sleep(2)\nos._exit(7)", "code 7"),
+    ],
+)
+async def test_a_script_that_ends_its_process_while_loading(
+    watch: Any, script: Script, text: str, ending: str
+) -> None:
+    with pytest.raises(LoadError, match=f"{ending} while the script was loading"):
+        await watch(script(text)).start()
+
+
+async def test_a_worker_that_dies_is_replaced(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER))
+    await watched.start()
+    os.kill(watched.process.pid, signal.SIGKILL)
+    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    assert watched.lost == ["the worker was ended by signal 9; starting another."]
+    assert await ask(client) == b'"a"'
+
+
+async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER))
+    await watched.start()
+    script("1 / 0")
+    os.kill(watched.process.pid, signal.SIGKILL)
+    while len(watched.lost) < 2:
+        await asyncio.sleep(0.01)
+    assert "ZeroDivisionError" in watched.lost[1]
+    script(HANDLER)
+    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    assert await ask(client) == b'"a"'
+
+
+async def test_stopping_ends_the_worker_and_removes_its_socket(
+    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short enough for a socket
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    watched = watch(script(HANDLER))
+    await watched.start()
+    assert [path.name for path in folder.glob("*/*")] == ["worker.sock"]
+    await watched.supervisor.stop(5)
+    assert watched.process.wait(0) == 0
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+
+
+async def test_a_worker_that_will_not_stop_is_killed(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER))
+    await watched.start()
+    os.kill(watched.process.pid, signal.SIGSTOP)
+    await watched.supervisor.stop(0.05)
+    assert watched.process.wait(0) == -signal.SIGKILL

@@ -1,0 +1,187 @@
+"""The worker as a process: real pipes, real signals, a real socket."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfhooks.worker.loading import find_targets
+from hfhooks.worker.spawn import WorkerProcess
+from tests.harness import wait_until
+
+Script = Callable[..., Path]
+HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
+
+
+def end(worker: WorkerProcess) -> None:
+    worker.close()
+    list(worker.reports())
+
+
+@pytest.fixture
+def worker() -> Iterator[WorkerProcess]:
+    worker = WorkerProcess()
+    yield worker
+    end(worker)
+
+
+@pytest.fixture
+def load(worker: WorkerProcess, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that loads a script and gives the worker's report."""
+
+    def load(path: Path, over: str | None = str(tmp_path / "run" / "w.sock")) -> dict[str, Any]:
+        if over:
+            Path(over).parent.mkdir(exist_ok=True)
+        targets = [asdict(target) for target in find_targets([str(path)])]
+        worker.send(type="load", targets=targets, socket=over, token="t0ken")
+        return next(worker.reports())
+
+    return load
+
+
+def exchange(sock: socket.socket, *headers: str) -> bytes:
+    lines = ["POST /webhooks/a HTTP/1.1", "host: w", "content-length: 0", "connection: close"]
+    sock.sendall("\r\n".join([*lines, *headers, "\r\n"]).encode())
+    answer = b""
+    while chunk := sock.recv(65536):
+        answer += chunk
+    return answer
+
+
+def test_it_reports_its_endpoints_and_answers_on_a_unix_socket(
+    load: Any, script: Script, tmp_path: Path
+) -> None:
+    report = load(script(HANDLER))
+    assert (report["type"], report["port"]) == ("ready", None)
+    assert [row["name"] for row in report["endpoints"]] == ["a"]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(tmp_path / "run" / "w.sock"))
+        assert exchange(sock).endswith(b'\r\n\r\n"a"')
+
+
+def test_on_a_port_only_the_token_lets_in(load: Any, script: Script) -> None:
+    report = load(script(HANDLER), over=None)
+    for headers, status in (((), b"401"), (("hfhooks-token: t0ken",), b"200")):
+        with socket.create_connection(("127.0.0.1", report["port"])) as sock:
+            assert exchange(sock, *headers).split()[1] == status
+
+
+def test_a_script_that_fails_is_reported_in_words(
+    worker: WorkerProcess, load: Any, script: Script
+) -> None:
+    path = script("\n1 / 0")
+    assert load(path) == {
+        "type": "failed",
+        "message": f"{path}:2: ZeroDivisionError: division by zero",
+        "help": None,
+        "file": str(path),
+        "line": 2,
+        "exit_code": 3,
+    }
+    assert worker.wait(10) == 3
+
+
+def test_the_script_sees_an_empty_stdin_and_its_own_name(load: Any, script: Script) -> None:
+    text = "import sys\nassert sys.stdin.read() == ''\nassert sys.argv == [__file__]\n"
+    assert load(script(text + HANDLER))["type"] == "ready"
+
+
+def test_what_the_script_prints_goes_to_stderr_at_once(
+    script: Script, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    worker = WorkerProcess()  # made here, so that it inherits what capfd captures
+    path = script("import os\nprint('hello')\nos.system('echo from a program')\n" + HANDLER)
+    targets = [asdict(target) for target in find_targets([str(path)])]
+    worker.send(type="load", targets=targets, socket=None, token="t")
+    assert next(worker.reports())["type"] == "ready"
+    assert capfd.readouterr() == ("", "hello\nfrom a program\n")
+    end(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_for_the_whole_group_are_the_gateways_business(
+    worker: WorkerProcess, load: Any, script: Script, number: signal.Signals
+) -> None:
+    load(script(HANDLER))
+    os.kill(worker.pid, number)
+    worker.send(type="stop")
+    assert worker.wait(10) == 0
+
+
+def test_programs_it_starts_are_not_deaf_to_signals(load: Any, script: Script) -> None:
+    text = """
+import signal, subprocess, sys
+code = "import signal; print([signal.getsignal(n) == signal.SIG_DFL for n in (15, 1)],"
+code += " signal.getsignal(2) == signal.default_int_handler,"
+code += " signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+found = subprocess.check_output([sys.executable, "-c", code], text=True)
+assert found == "[True, True] True set()\\n", found
+"""
+    report = load(script(text + HANDLER))
+    assert report["type"] == "ready", report
+
+
+def test_it_can_be_stopped_before_it_has_loaded_anything(worker: WorkerProcess) -> None:
+    worker.send(type="stop")
+    assert worker.wait(10) == 0
+
+
+def test_it_can_be_stopped_while_a_script_loads_for_ever(
+    worker: WorkerProcess, script: Script, tmp_path: Path
+) -> None:
+    path = script(f"open({str(tmp_path / 'loading')!r}, 'w')\nwhile True: pass")
+    targets = [asdict(target) for target in find_targets([str(path)])]
+    worker.send(type="load", targets=targets, socket=None, token="t")
+    wait_until((tmp_path / "loading").exists)
+    worker.send(type="stop")
+    assert worker.wait(10) == 0
+
+
+def test_it_leaves_with_its_gateway_and_takes_its_socket_along(
+    worker: WorkerProcess, load: Any, script: Script, tmp_path: Path
+) -> None:
+    load(script(HANDLER))
+    worker._process.stdin.close()  # type: ignore[union-attr] # as if we were killed
+    assert worker.wait(2) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_closing_ends_it_whatever_it_does(script: Script, tmp_path: Path) -> None:
+    worker = WorkerProcess()
+    path = script(f"import os\nopen({str(tmp_path / 'up')!r}, 'w')\nos.kill(os.getpid(), 19)")
+    targets = [asdict(target) for target in find_targets([str(path)])]
+    worker.send(type="load", targets=targets, socket=None, token="t")
+    wait_until((tmp_path / "up").exists)
+    worker.close()
+    assert worker.wait() == -signal.SIGKILL
+    worker.send(type="stop")
+    end(worker)
+
+
+def test_a_lifespan_ends_with_it(
+    load: Any, worker: WorkerProcess, script: Script, tmp_path: Path
+) -> None:
+    text = f"import atexit\natexit.register(open({str(tmp_path / 'left')!r}, 'w').write, 'x')\n"
+    load(script(text + HANDLER))
+    worker.send(type="stop")
+    assert worker.wait(10) == 0
+    assert (tmp_path / "left").read_text() == "x"
+
+
+def test_modules_of_the_working_folder_do_not_disturb_it(script: Script, tmp_path: Path) -> None:
+    script("1 / 0", "email.py")
+    script("1 / 0", "typing_extensions.py")
+    code = "from hfhooks.worker.spawn import WorkerProcess as W; w = W(); w.send(type='load', "
+    code += "targets=[], socket=None, token=''); print(next(w.reports(), None)); w.close()"
+    import sys
+
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "ZeroDivisionError" not in found.stderr
