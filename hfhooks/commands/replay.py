@@ -49,7 +49,7 @@ def _read(name: str) -> bytes:
     if len(body) > MAX_BODY:
         raise UsageError(f"{name}: larger than {MAX_BODY} bytes, which no server accepts.")
     try:
-        payload = json.loads(body)
+        payload = json.loads(body.decode())
     except json.JSONDecodeError as error:
         raise UsageError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
@@ -63,9 +63,10 @@ def _bytes_of(name: str) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read(MAX_BODY + 1)
     try:
+        # Asked before it is opened: a pipe that nobody writes to would hold us up.
+        if not stat.S_ISREG(Path(name).stat().st_mode):
+            raise UsageError(f"{name} is not a file.")
         with Path(name).open("rb") as file:
-            if not stat.S_ISREG(Path(name).stat().st_mode):
-                raise UsageError(f"{name} is not a file.")
             return file.read(MAX_BODY + 1)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}.") from error

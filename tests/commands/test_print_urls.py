@@ -1,0 +1,58 @@
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.harness import COMMAND, run_command
+
+Script = Callable[..., Path]
+Start = Callable[..., Any]
+
+TWO = """
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint
+def a(): ...
+
+@webhook_endpoint("/deep/b", on="repo")
+def b(): ...
+"""
+
+
+def test_bare_urls_one_a_line(start: Start, script: Script) -> None:
+    url = start(script(TWO)).ready["url"]
+    result = run_command("print-urls")
+    assert result.returncode == 0
+    assert result.stdout == f"{url}/webhooks/a\n{url}/webhooks/deep/b\n"
+    assert result.stderr == "note: no tunnel is open: these URLs work on this machine only.\n"
+
+
+def test_local_urls_need_no_note(start: Start, script: Script) -> None:
+    url = start(script(TWO)).ready["local_url"]
+    result = run_command("print-urls", "--local")
+    assert result.stdout.splitlines()[0] == f"{url}/webhooks/a"
+    assert result.stderr == ""
+
+
+def test_json_is_what_the_ready_line_says(start: Start, script: Script) -> None:
+    ready = start(script(TWO)).ready
+    shown = json.loads(run_command("print-urls", "--json").stdout)
+    assert shown == {key: ready[key] for key in ready if key not in ("type", "secret")}
+
+
+def test_wait_is_for_a_server_that_is_still_starting(start: Start, script: Script) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "print-urls", "--local", "--wait", "30"], stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        server = start(script(TWO))
+        out, _ = waiting.communicate(timeout=60)
+    assert out.splitlines()[0] == f"{server.ready['url']}/webhooks/a"
+
+
+def test_without_a_server_it_says_how_to_start_one() -> None:
+    for arguments in ((), ("--json",), ("--wait", "0.1")):
+        result = run_command("print-urls", *arguments)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert result.stderr.startswith("error: no server is running.\n")
+    assert "on port 9" in run_command("print-urls", "--port", "9").stderr

@@ -1,0 +1,201 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import run_command, wait_until
+
+Script = Callable[..., Path]
+Start = Callable[..., Any]
+
+PULL = Path(__file__).parents[1] / "payloads" / "pr_create_v3_docs.json"
+PUSH = PULL.with_name("repo_content_update_main_v3_captured.json")
+ONE = """
+from hfhooks import WebhookPayload, webhook_endpoint
+
+@webhook_endpoint
+def name(payload: WebhookPayload):
+    return {"name": payload.repo.name}
+"""
+SEVERAL = """
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint(on="repo.content")
+def push(payload): return "push"
+
+@webhook_endpoint(on="discussion")
+def talk(payload): return "talk"
+
+@webhook_endpoint(on="discussion.comment")
+def comment(payload): return "comment"
+"""
+
+
+def test_a_file_is_sent_and_the_answer_shown(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    assert server.ready
+    result = run_command("replay", str(PULL))
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"name": "openai-community/gpt2"})
+    assert result.stderr.startswith("✓ 200 succeeded  name  ")
+    assert result.stderr.endswith(" ms  #1\n")
+    wait_until(lambda: [line["replay"] for line in server.deliveries] == [True])
+
+
+def test_stdin_is_a_file_too(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    result = run_command("replay", "-", stdin=PULL.read_bytes())
+    assert json.loads(result.stdout) == {"name": "openai-community/gpt2"}
+
+
+def test_several_files_are_sent_in_order(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    result = run_command("replay", str(PULL), str(PUSH))
+    names = [json.loads(line)["name"] for line in result.stdout.splitlines()]
+    assert names == ["openai-community/gpt2", "coyotte508/test-s3"]
+
+
+def test_the_secret_is_not_needed(start: Start, script: Script) -> None:
+    assert start(script(ONE), env={"WEBHOOK_SECRET": "s3cret"}).ready
+    assert run_command("replay", str(PULL)).returncode == 0
+
+
+def test_the_bytes_are_sent_as_they_are(start: Start, script: Script, tmp_path: Path) -> None:
+    text = "from fastapi import Request, Response\nfrom hfhooks import webhook_endpoint\n"
+    text += "@webhook_endpoint\nasync def raw(r: Request): return Response(await r.body())"
+    assert start(script(text)).ready
+    odd = b'{"a": 1e999,\n "a":  "\xc3\xa9"}'
+    (tmp_path / "odd.json").write_bytes(odd)
+    assert run_command("replay", str(tmp_path / "odd.json")).stdout.encode() == odd + b"\n"
+
+
+def test_the_endpoint_that_wants_the_event_gets_it(start: Start, script: Script) -> None:
+    assert start(script(SEVERAL)).ready
+    assert run_command("replay", str(PUSH)).stdout == '"push"\n'
+    assert run_command("replay", str(PULL)).stdout == '"talk"\n'
+
+
+def test_where_several_want_it_one_must_be_named(start: Start, script: Script) -> None:
+    assert start(script(SEVERAL)).ready
+    comment = PULL.with_name("comment_create_v3_built.json")
+    result = run_command("replay", str(comment))
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error: several endpoints want discussion.comment:create of model:some-user/some-repo: "
+        "talk, comment.",
+        "help: Choose one: --to talk",
+    ]
+    for name in ("comment", "/webhooks/comment"):
+        assert run_command("replay", str(comment), "--to", name).stdout == '"comment"\n'
+
+
+def test_where_none_wants_it_one_must_be_named(start: Start, script: Script) -> None:
+    assert start(script(SEVERAL)).ready
+    create = PULL.with_name("repo_create_v3_built.json")
+    result = run_command("replay", str(create))
+    assert result.returncode == 2
+    assert "no endpoint wants repo:create of model:some-user/some-repo" in result.stderr
+    result = run_command("replay", str(create), "--to", "push")
+    assert (result.returncode, json.loads(result.stdout)["status"]) == (0, "ignored")
+    assert result.stderr.startswith("· 200 ignored  push  ")
+
+
+def test_an_endpoint_that_is_not_there_is_wrong_usage(start: Start, script: Script) -> None:
+    assert start(script(SEVERAL)).ready
+    result = run_command("replay", str(PULL), "--to", "tlak")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: no endpoint 'tlak', did you mean 'talk'?\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "http_status"),
+    [
+        ("1 / 0", 500),
+        ("from fastapi import HTTPException; raise HTTPException(404)", 404),
+    ],
+)
+def test_a_handler_that_fails_is_exit_code_1(
+    start: Start, script: Script, body: str, http_status: int
+) -> None:
+    text = f"from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(payload): {body}"
+    assert start(script(text)).ready
+    result = run_command("replay", str(PULL))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"✗ {http_status} failed  a  ")
+
+
+def test_a_payload_that_the_model_refuses_is_exit_code_1_too(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    old = PULL.with_name("v2_repo_move_test.json")
+    result = run_command("replay", str(old))
+    assert (result.returncode, json.loads(result.stdout)["status"]) == (1, "failed")
+
+
+def test_a_handler_that_takes_longer_is_said_to_be_queued(start: Start, script: Script) -> None:
+    assert start(script(ONE), "--wait", "0").ready
+    result = run_command("replay", str(PULL))
+    assert (result.returncode, json.loads(result.stdout)["status"]) == (0, "queued")
+    assert result.stderr.startswith("… 202 queued  name  ")
+
+
+def test_of_several_servers_one_must_be_chosen(start: Start, script: Script) -> None:
+    first, second = start(script(ONE)), start(script(SEVERAL, "two.py"))
+    ports = [server.ready["url"].rpartition(":")[2] for server in (first, second)]
+    assert run_command("replay", str(PULL)).returncode == 2
+    assert run_command("replay", str(PULL), "--port", ports[1]).stdout == '"talk"\n'
+
+
+def test_without_a_server_it_says_how_to_start_one() -> None:
+    result = run_command("replay", str(PULL))
+    assert result.returncode == 3
+    assert result.stderr == (
+        "error: no server is running.\nhelp: Start one: hfhooks serve SCRIPT.py\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "x.json:1:1: not JSON: Expecting value."),
+        (b"{\n 'a': 1}", "x.json:2:2: not JSON: Expecting property name"),
+        (b"[1]", "x.json: a payload is a JSON object, not a list."),
+        (b"\xff\xfe", "x.json: not JSON: "),
+        (b"[" * 100_000, "x.json: not JSON: "),
+        (b'{"a": "' + b"x" * 1024 * 1024 + b'"}', "x.json: larger than 1048576 bytes"),
+    ],
+)
+def test_a_file_that_holds_no_payload_is_wrong_usage(
+    tmp_path: Path, content: bytes, error: str
+) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    result = run_command("replay", "x.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {error}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_is_no_file_is_wrong_usage(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    errors = {
+        "nope.json": "error: nope.json: No such file or directory.\n",
+        "fifo": "error: fifo is not a file.\n",
+        "/dev/zero": "error: /dev/zero is not a file.\n",
+        ".": "error: . is not a file.\n",
+        "loop": "error: loop: Too many levels of symbolic links.\n",
+    }
+    for name, error in errors.items():
+        result = run_command("replay", name, cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (2, error)
+
+
+def test_one_bad_file_of_several_sends_none(start: Start, script: Script, tmp_path: Path) -> None:
+    server = start(script(ONE))
+    assert server.ready
+    (tmp_path / "bad.json").write_text("{")
+    assert run_command("replay", str(PULL), str(tmp_path / "bad.json")).returncode == 2
+    assert run_command("replay", str(PULL)).stderr.endswith("#1\n")
