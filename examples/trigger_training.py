@@ -1,6 +1,7 @@
-"""Start a training when a dataset changes: the first script of the Hub's webhooks guide.
+"""React when a dataset changes: the first script of the Hub's webhooks guide.
 
 hfhooks serve examples/trigger_training.py
+hfhooks replay tests/payloads/dataset_content_update_main_v3_built.json
 """
 
 from hfhooks import WebhookPayload, webhook_endpoint

@@ -1,0 +1,115 @@
+"""What the documentation shows is true."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfhooks.events import ACTIONS
+from hfhooks.settings import Settings
+from tests.harness import EXAMPLES, run_command, wait_until
+
+ROOT = EXAMPLES.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+@pytest.fixture
+def readme_server(start: Callable[..., Any], tmp_path: Path) -> Any:
+    """The README's first script, served as text on a free port."""
+    script = tmp_path / "app.py"
+    script.write_text(blocks("python")[0])
+    return start(script, as_json=False)
+
+
+def local_url(server: Any) -> str:
+    wait_until(lambda: "Press Ctrl-C" in server.stderr, timeout=30)
+    found = re.search(r"http://127\.0\.0\.1:\d+", server.stderr)
+    assert found
+    return found[0]
+
+
+def test_the_first_page_is_what_a_reader_sees(readme_server: Any) -> None:
+    url = local_url(readme_server)
+    shown = readme_server.stderr.replace(url, "http://127.0.0.1:7860")
+    shown = shown.replace(f"ngrok http {url.rpartition(':')[2]}", "ngrok http 7860")
+    assert shown == blocks("text")[0]
+
+
+def test_the_first_event_is_answered_as_shown(readme_server: Any) -> None:
+    curl = blocks("sh")[1].replace("http://127.0.0.1:7860", local_url(readme_server))
+    found = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+    assert found.stdout + "\n" == blocks("json")[0]
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_every_script_is_served(start: Callable[..., Any], tmp_path: Path, text: str) -> None:
+    name = re.match(r"# (\S+\.py)\n", text)
+    assert name
+    (tmp_path / name[1]).write_text(text)
+    assert start(tmp_path / name[1]).ready["endpoints"]
+
+
+def test_the_json_lines_have_the_shape_shown(start: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(blocks("python")[0])
+    server = start(tmp_path / "app.py")
+    body = re.search(r"\{.*\}", blocks("sh")[1], re.DOTALL)
+    assert body
+    assert server.post("retrain", body[0].encode()).status == 200
+    wait_until(lambda: server.deliveries)
+    server.stop()
+    documented = [json.loads(line) for line in blocks("json")[1].splitlines()]
+    for shown, real in zip(documented, server.events, strict=True):
+        assert list(shown) == list(real)
+        changing = ("url", "local_url", "endpoints", "duration_ms")
+        assert {k: v for k, v in shown.items() if k not in changing} == {
+            k: v for k, v in real.items() if k not in changing
+        }
+
+
+@pytest.mark.parametrize("command", ["serve", "replay", "print-urls"])
+def test_every_command_and_option_is_documented(command: str) -> None:
+    assert f"`hfhooks {command}" in README
+    options = set(
+        re.findall(r"^ +(--[a-z-]+)", run_command(command, "--help").stdout, re.MULTILINE)
+    )
+    assert options and not [option for option in options if f"`{option}" not in README]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    for name, field in Settings.model_fields.items():
+        row = next(line for line in README.splitlines() if f"`HFHOOKS_{name.upper()}`" in line)
+        assert f"`--{name.replace('_', '-')}`" in row and f"`{name}`" in row
+        default = "the user's state folder" if field.default is None else field.default
+        assert str(default).removesuffix(".0") in row
+
+
+def test_every_scope_is_documented() -> None:
+    assert all(f"`{scope}`" in README for scope in ACTIONS)
+
+
+def test_every_example_is_documented() -> None:
+    assert not [
+        path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name})" not in README
+    ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+
+
+def test_every_file_of_the_layout_is_there() -> None:
+    layout = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in (ROOT / "hfhooks").glob("*.py"):
+        is_entry = path.name in ("__init__.py", "__main__.py", "listener.py", "wire.py")
+        assert is_entry or path.name in layout, path.name
