@@ -16,6 +16,11 @@ def test_one_endpoint_is_no_plural() -> None:
     assert "1 endpoint<" in landing_page([Endpoint("a")], "http://x")
 
 
+def test_local_urls_are_said_to_be_local() -> None:
+    assert "on this machine" in landing_page([Endpoint("a")], "http://127.0.0.1:7860")
+    assert "on this machine" not in landing_page([Endpoint("a")], "https://me.example")
+
+
 def test_before_the_script_is_loaded_the_page_says_so() -> None:
     assert "still loading" in landing_page([], "http://x")
 
