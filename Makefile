@@ -21,8 +21,8 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-serve: $(INSTALLED) ## Serve an example script on http://127.0.0.1:7860
-	@$(BIN)/hfhooks serve $(EXAMPLE)
+serve: $(INSTALLED) ## Serve a script on http://127.0.0.1:7860 (EXAMPLE=app.py for another)
+	@$(BIN)/hfhooks serve $(EXAMPLE) || test $$? -eq 130
 
 test: $(INSTALLED) ## Run the tests, with coverage
 	@$(BIN)/coverage erase
