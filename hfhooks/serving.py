@@ -7,12 +7,13 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from hfhooks.console import Console
 from hfhooks.endpoints import Endpoint
+from hfhooks.errors import StartError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
@@ -43,7 +44,7 @@ def serve(
     Raises `HfhooksError` when that cannot start.
     """
     root = settings.state_dir or state_folder()
-    folder = journal_folder(root, targets[0].file or targets[0].name)
+    folder = journal_folder(root, targets[0].key)
     with (
         closing(bind(settings.host, settings.port)) as sock,
         closing(open_journal(folder)) as journal,
@@ -120,13 +121,20 @@ class _Server:
             wait=self._wait,
             token=self._token,
         )
-        with announced(server):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(announced(server))
+            except (OSError, StartError) as error:
+                self._console.note(f"other commands will not find this server: {error}")
             self._console.ready(server, [e.name for e in self._endpoints if e.secret is None])
             await stop
 
     async def _stop(self, listening: "asyncio.Task[None]") -> None:
         self._gateway.stop()
         self._listener.stop()
+        if number := self._dispatcher.running:
+            handlers = "a handler" if number == 1 else f"{number} handlers"
+            self._console.note(f"{handlers} may run for {GRACE:.0f} s; Ctrl-C again stops at once.")
         await self._dispatcher.drain(GRACE)
         await listening
         await self._supervisor.stop(STOP_WITHIN)

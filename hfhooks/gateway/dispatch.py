@@ -60,6 +60,11 @@ class Dispatcher:
     def has_worker(self) -> bool:
         return self._worker is not None
 
+    @property
+    def running(self) -> int:
+        """How many handlers run now."""
+        return len(self._running)
+
     def use(self, worker: WorkerClient | None) -> None:
         """Send deliveries to this worker from now on, or hold them while there is none."""
         if self._worker:

@@ -27,8 +27,7 @@ class Control:
         self._loads: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.on_stop: Callable[[], None] = lambda: os._exit(0)
         """What `stop` does; until deliveries are taken there is nothing to finish."""
-        self.socket_file: Path | None = None
-        """What must not stay behind."""
+        self._socket_file: Path | None = None
         _repoint_standard_streams()
         Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
 
@@ -46,16 +45,17 @@ class Control:
         for line in self._incoming:
             message = json.loads(line)
             if message["type"] == "load":
+                self._socket_file = message["socket"] and Path(message["socket"])
                 self._loads.put(message)
             else:
                 self.on_stop()
         self._follow_the_gateway()
 
     def _follow_the_gateway(self) -> None:
-        if self.socket_file:
+        if self._socket_file:
             with suppress(OSError):
-                self.socket_file.unlink(missing_ok=True)
-                self.socket_file.parent.rmdir()
+                self._socket_file.unlink(missing_ok=True)
+                self._socket_file.parent.rmdir()
         os._exit(1)
 
 

@@ -44,6 +44,11 @@ class Target:
     """Absolute path of the script."""
 
     @property
+    def key(self) -> str:
+        """What tells it from every other target on this machine."""
+        return self.file or f"{self.folders[0]}/{self.name}"
+
+    @property
     def label(self) -> str:
         """What a person would call it."""
         return place(self.file) if self.file else self.name

@@ -3,7 +3,6 @@
 import logging
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 from hfhooks.listener import Listener, run
@@ -24,7 +23,6 @@ def serve(message: dict[str, Any], control: Control) -> None:
     sys.argv[:] = [targets[0].file or targets[0].name]
     app, endpoints = build(load(targets))
     sock, port = _bind(message["socket"])
-    control.socket_file = None if port else Path(message["socket"])
 
     def report() -> None:
         control.report(type="ready", port=port, endpoints=[row.as_json() for row in endpoints])

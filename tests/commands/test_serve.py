@@ -204,6 +204,7 @@ def slow():
     sender.join()
     assert (answers[0].status, answers[0].json()) == (200, "finished")
     assert [line["status"] for line in server.deliveries] == ["succeeded"]
+    assert server.stderr == "note: a handler may run for 15 s; Ctrl-C again stops at once.\n"
 
 
 def test_a_second_signal_ends_it_at_once(start: Start, script: Script, tmp_path: Path) -> None:
@@ -234,11 +235,13 @@ def _refuses(url: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("text", [ECHO, "while True: pass"])
 def test_after_kill_9_no_worker_and_no_socket_stays(
-    start: Start, script: Script, temporary: Path
+    start: Start, script: Script, temporary: Path, text: str
 ) -> None:
-    server = start(script(ECHO))
-    pids = server.ready and server.worker_pids
+    server = start(script(text))
+    wait_until(lambda: server.lines or "still loading" in server.stderr, timeout=30)
+    pids = server.worker_pids
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not any(map(is_alive, pids)))
     wait_until(lambda: list(temporary.iterdir()) == [])
@@ -351,6 +354,24 @@ def test_the_state_folder_can_be_elsewhere(start: Start, script: Script, tmp_pat
     assert [file.name for file in (tmp_path / "state").rglob("journal.db")] == ["journal.db"]
     assert list(state_folder().rglob("journal.db")) == []
     assert run_command("print-urls").returncode == 0
+
+
+def test_where_the_state_folder_cannot_be_written_it_serves_all_the_same(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    state_folder().parent.mkdir(parents=True)
+    state_folder().touch()
+    server = start(script(ECHO), "--state-dir", tmp_path / "state")
+    assert server.post("plain", PULL).status == 200
+    assert "note: other commands will not find this server: " in server.stderr
+
+
+def test_modules_of_one_name_in_two_folders_have_journals_of_their_own(
+    start: Start, script: Script
+) -> None:
+    folders = [script(ECHO, f"{name}/hooks.py").parent for name in ("one", "two")]
+    servers = [start("hooks", cwd=folder) for folder in folders]
+    assert [server.post("plain", PULL).status for server in servers] == [200, 200]
 
 
 def test_two_servers_of_one_script_do_not_share_a_journal(start: Start, script: Script) -> None:
