@@ -1,7 +1,8 @@
 """Serve Hugging Face webhook handlers from plain Python scripts."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from hfhooks.endpoints import webhook_endpoint
     from hfhooks.payload import WebhookPayload
@@ -17,14 +18,16 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # Names load on first use: pydantic alone takes longer than everything else here.
-    if name not in _MODULES:
-        raise AttributeError(f"module 'hfhooks' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or a checker would take every name for one of ours
 
-    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return value
+    def __getattr__(name: str) -> object:
+        # Names load on first use: pydantic alone takes longer than everything else here.
+        if name not in _MODULES:
+            raise AttributeError(f"module 'hfhooks' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,7 @@
 """Where `hfhooks` and `python -m hfhooks` begin."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -30,6 +32,10 @@ def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | 
     """
     if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
         return None
+    # Until deliveries are accepted there is nothing to finish, and the worker follows us. An
+    # exception would do for Ctrl-C too, but some libraries swallow it while they are imported.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(CTRL_C))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     return stack.enter_context(closing(WorkerProcess()))
 
 

@@ -172,7 +172,7 @@ def _stop_signal() -> "Iterator[asyncio.Future[int]]":
 
     def on_signal(number: int, _: object) -> None:
         loop.call_soon_threadsafe(stop.set_result, number)
-        for name in before:
+        for name in wanted:
             signal.signal(name, signal.SIG_DFL)
 
     wanted = [signal.SIGINT, signal.SIGTERM]

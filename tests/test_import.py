@@ -46,4 +46,4 @@ def test_other_names_are_attribute_errors() -> None:
     import hfhooks
 
     with pytest.raises(AttributeError, match="no attribute 'webhook'"):
-        _ = hfhooks.webhook
+        _ = hfhooks.webhook  # type: ignore[attr-defined] # wrong on purpose

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -130,7 +130,8 @@ class Journal:
         self._connection = connection
         self._lock = lock
         self._writes: SimpleQueue[_Write | None] = SimpleQueue()
-        self._thread = Thread(target=self._write, name="hfhooks-journal")
+        # A daemon: Ctrl-C between here and whoever closes us must not leave Python waiting.
+        self._thread = Thread(target=self._write, name="hfhooks-journal", daemon=True)
         self._thread.start()
 
     async def record(self, delivery: Delivery) -> Delivery:
@@ -256,26 +257,30 @@ def open_journal(folder: Path) -> Journal:
         # SQLite would create it readable by everyone.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        lock = _locked(folder / "journal.lock")
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        _prepare(connection, path)
+        with ExitStack() as stack:
+            lock = stack.enter_context(closing(_connect(folder / "journal.lock", timeout=0)))
+            _hold(lock, folder)
+            connection = stack.enter_context(closing(_connect(path)))
+            _prepare(connection, path)
+            stack.pop_all()
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"the journal in {folder} cannot be used: {error}") from error
     return Journal(path, connection, lock)
 
 
-def _locked(path: Path) -> sqlite3.Connection:
-    """Return a lock on the journal that the kernel releases however this process ends."""
-    lock = sqlite3.connect(path, isolation_level=None, timeout=0)
+def _connect(path: Path, timeout: float = 5) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+
+
+def _hold(lock: sqlite3.Connection, folder: Path) -> None:
+    """Keep other servers away. The kernel releases the lock however this process ends."""
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
-        lock.close()
         raise JournalError(
-            f"the journal in {path.parent} is in use by another server.",
+            f"the journal in {folder} is in use by another server.",
             help="Stop that one, or give this one its own: --state-dir FOLDER",
         ) from error
-    return lock
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -172,6 +172,18 @@ def test_ctrl_c_at_a_terminal(
     assert ("\x1b[33m" in shown) is has_colour
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_everything_is_still_imported_ends_it(
+    start: Start, script: Script, temporary: Path, number: int, code: int
+) -> None:
+    server = start(script(ECHO))
+    pids = wait_until(lambda: server.worker_pids)
+    assert server.stop(number) == code
+    wait_until(lambda: not any(map(is_alive, pids)))
+    assert server.stderr == "" and server.lines == []
+    assert list(temporary.iterdir()) == []
+
+
 def test_ctrl_c_while_a_script_loads_ends_it(start: Start, script: Script) -> None:
     server = start(script("while True: pass"))
     wait_until(lambda: "still loading" in server.stderr)

@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ NEW = Delivery(
 
 
 def rows(path: Path, sql: str) -> list[Any]:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -34,16 +35,12 @@ async def test_a_delivery_comes_back_as_it_was(journal: Journal) -> None:
     assert vars(found) == vars(recorded) | {"headers": (("content-type", "application/json"),)}
 
 
-async def test_secrets_never_reach_the_disk(journal: Journal) -> None:
+async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
     await journal.record(NEW)
     journal.close()
-    written = b"".join(file.read_bytes() for file in journal.path.parent.iterdir())
+    written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"repo.content:update" in written and b"s3cret" not in written
-    journal.__init__(journal.path, *_reopened(journal.path))  # type: ignore[misc] # closed again by the fixture
-
-
-def _reopened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    return sqlite3.connect(path, check_same_thread=False), sqlite3.connect(":memory:")
 
 
 async def test_ids_follow_the_order_of_arrival(journal: Journal) -> None:
