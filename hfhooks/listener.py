@@ -61,6 +61,7 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http="httptools",
                 access_log=False,
                 log_config=None,
                 proxy_headers=False,
