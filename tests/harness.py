@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import psutil
+
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JSON = {"content-type": "application/json"}
@@ -160,10 +162,7 @@ class Server:
 
     @property
     def worker_pids(self) -> list[int]:
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_the_first_page_is_what_a_reader_sees(readme_server: Any) -> None:
     assert shown == blocks("text")[0]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_first_event_is_answered_as_shown(readme_server: Any) -> None:
     curl = blocks("sh")[1].replace("http://127.0.0.1:7860", local_url(readme_server))
     found = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)

@@ -1,5 +1,6 @@
 """`hfhooks serve` as a person runs it: a process, a socket, signals."""
 
+import fcntl
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -156,8 +158,14 @@ def test_ctrl_c_at_a_terminal(
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setenv("TERM", "xterm-256color")
     ours, theirs = os.openpty()
-    command = ["setsid", "--ctty", "--wait", *COMMAND, "serve", str(script(ECHO)), "--port", "0"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [*COMMAND, "serve", str(script(ECHO)), "--port", "0"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is for who owns it
+    )
     os.close(theirs)
     shown = ""
     while "Press Ctrl-C to stop." not in shown:
