@@ -53,7 +53,8 @@ async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
 
 
 async def ask(client: WorkerClient) -> bytes:
-    response = await client.post("/webhooks/a", [("content-type", JSON["content-type"])], b"{}")
+    connection = await client.connect()
+    response = await connection.post("/webhooks/a", list(JSON.items()), b"{}")
     client.close()
     return response.body
 

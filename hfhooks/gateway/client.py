@@ -12,7 +12,7 @@ import httptools
 
 from hfhooks.wire import OUTCOME_HEADER, TOKEN_HEADER
 
-__all__ = ["Response", "WorkerClient", "WorkerGone"]
+__all__ = ["Connection", "Response", "WorkerClient", "WorkerGone"]
 
 
 class WorkerGone(Exception):
@@ -35,32 +35,35 @@ class Response:
 
 
 class WorkerClient:
-    """Requests to one worker process, over as many connections as there are requests at once.
+    """Connections to one worker process, as many as there are requests at once.
 
     `address` is the path of a Unix socket, or a port of the loopback interface, where a token
     tells us from others.
     """
 
     def __init__(self, address: str | int, token: str | None = None) -> None:
+        self.own_headers = [(TOKEN_HEADER, token)] if token else []
         self._address = address
-        self._own_headers = [(TOKEN_HEADER, token)] if token else []
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self._is_closed = False
 
-    async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
-        """Send one request and return the answer. Raises `WorkerGone`."""
-        connection = self._idle.pop() if self._idle else await self._connect()
+    async def connect(self) -> "Connection":
+        """Return a connection for one request. Raises `WorkerGone`."""
+        if self._idle:
+            return self._idle.pop()
+        loop = asyncio.get_running_loop()
         try:
-            request = _encode(target, [*headers, *self._own_headers], body)
-            response = await connection.exchange(request)
-        except BaseException:
-            connection.close()
-            raise
-        if connection.is_reusable and not self._is_closed:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return response
+            if isinstance(self._address, int):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), "127.0.0.1", self._address
+                )
+            else:
+                _, connection = await loop.create_unix_connection(
+                    lambda: Connection(self), self._address
+                )
+        except OSError as error:
+            raise WorkerGone(str(error)) from error
+        return connection
 
     def close(self) -> None:
         """Close the idle connections now, those in use when their answer is there."""
@@ -68,39 +71,46 @@ class WorkerClient:
         while self._idle:
             self._idle.pop().close()
 
-    async def _connect(self) -> "_Connection":
-        loop = asyncio.get_running_loop()
-        try:
-            if isinstance(self._address, int):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self._idle), "127.0.0.1", self._address
-                )
-            else:
-                _, connection = await loop.create_unix_connection(
-                    lambda: _Connection(self._idle), self._address
-                )
-        except OSError as error:
-            raise WorkerGone(str(error)) from error
-        return connection
+    def keep(self, connection: "Connection") -> None:
+        """Take a connection back that has its answer and can be used again."""
+        if self._is_closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def forget(self, connection: "Connection") -> None:
+        """Use a connection no more that was closed."""
+        if connection in self._idle:
+            self._idle.remove(connection)
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One kept connection; the `on_…` methods are httptools' callbacks."""
 
-    def __init__(self, idle: list["_Connection"]) -> None:
-        self._idle = idle
+    def __init__(self, client: WorkerClient) -> None:
+        self._client = client
         self._transport: Any = None
         self._answered: asyncio.Future[Response] | None = None
-        self.is_reusable = True
+        self._is_reusable = False
 
-    async def exchange(self, request: bytes) -> Response:
+    async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
+        """Send one request and return the answer. Raises `WorkerGone`."""
         if self._transport.is_closing():
             raise WorkerGone("the connection is closed")
         self._parser = httptools.HttpResponseParser(self)
         self._response, self._chunks = Response(), list[bytes]()
         self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answered
+        self._transport.write(_encode(target, [*headers, *self._client.own_headers], body))
+        try:
+            response = await self._answered
+        except BaseException:
+            self.close()
+            raise
+        if self._is_reusable:
+            self._client.keep(self)
+        else:
+            self.close()
+        return response
 
     def close(self) -> None:
         self._transport.close()
@@ -116,9 +126,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_reusable = False
-        if self in self._idle:
-            self._idle.remove(self)
+        self._client.forget(self)
         self._fail("the worker closed the connection")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -130,7 +138,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._response.status = self._parser.get_status_code()
         self._response.body = b"".join(self._chunks)
-        self.is_reusable = self._parser.should_keep_alive()
+        self._is_reusable = self._parser.should_keep_alive()
         if self._answered and not self._answered.done():
             self._answered.set_result(self._response)
 

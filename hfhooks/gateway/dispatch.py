@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hfhooks.endpoints import PREFIX
-from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
+from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
 from hfhooks.gateway.journal import Attempt, Delivery, Journal
 from hfhooks.wire import OWN_HEADERS
 
@@ -17,6 +17,8 @@ __all__ = ["Dispatcher", "Outcome"]
 
 AT_ONCE = 16
 """Handlers of one endpoint that run at the same time."""
+CONNECT_AGAIN = 0.05
+"""Seconds after which a worker that accepts no connection is tried again."""
 MOST_CRASHES = 3
 """A delivery whose handler ends its process this often is given up."""
 # They belong to the sender's connection, not to the request.
@@ -103,20 +105,32 @@ class Dispatcher:
             outcome = None
             while outcome is None:
                 async with self._in_turn:
-                    await self._worker_ready.wait()
+                    connection = await self._connection()
                 with self._is_running():
                     delivery = self._journal.claim(delivery, self._now())
-                    outcome = await self._attempt(delivery)
+                    outcome = await self._attempt(delivery, connection)
         self._on_outcome(outcome)
         return outcome
 
-    async def _attempt(self, delivery: Delivery) -> Outcome | None:
+    async def _connection(self) -> Connection:
+        """Return a connection to the worker, waiting until there is a worker that accepts one.
+
+        A worker may be dead for a moment before anybody says so; that is no attempt yet.
+        """
+        while True:
+            await self._worker_ready.wait()
+            assert self._worker is not None
+            try:
+                return await self._worker.connect()
+            except WorkerGone:
+                await asyncio.sleep(CONNECT_AGAIN)
+
+    async def _attempt(self, delivery: Delivery, connection: Connection) -> Outcome | None:
         """Call the handler once; None when its process died and it may be called again."""
-        assert self._worker is not None, "waited for above"
         started_at, started = self._now(), time.perf_counter()
         response = None
         with suppress(WorkerGone):
-            response = await self._worker.post(_target(delivery), _headers(delivery), delivery.body)
+            response = await connection.post(_target(delivery), _headers(delivery), delivery.body)
         attempt = _ended(delivery.attempts, started_at, time.perf_counter() - started, response)
         status = attempt.status
         if status == "interrupted":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hfhooks.gateway.client import WorkerClient, WorkerGone
+from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
 
 HEADERS = [("content-type", "application/json")]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Own: 1\r\n\r\nok"
@@ -35,6 +35,11 @@ class Peer:
             await writer.wait_closed()
 
 
+async def send(client: WorkerClient, target: str, headers: Any, body: bytes) -> Response:
+    connection = await client.connect()
+    return await connection.post(target, headers, body)
+
+
 @asynccontextmanager
 async def talking(answer: bytes, path: Path | None) -> AsyncIterator[tuple[WorkerClient, Peer]]:
     """Give a client and the worker it talks to, over a Unix socket or a port with a token."""
@@ -55,7 +60,7 @@ async def talking(answer: bytes, path: Path | None) -> AsyncIterator[tuple[Worke
 
 async def test_a_request_and_its_answer(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
-        response = await client.post("/webhooks/a?b=1", HEADERS, b"{}")
+        response = await send(client, "/webhooks/a?b=1", HEADERS, b"{}")
     assert (response.status, response.body, response.outcome) == (200, b"ok", None)
     assert response.headers == [(b"content-length", b"2"), (b"x-own", b"1")]
     assert peer.requests == [
@@ -67,34 +72,34 @@ async def test_a_request_and_its_answer(tmp_path: Path) -> None:
 async def test_a_connection_is_kept(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
         for _ in range(3):
-            await client.post("/", HEADERS, b"{}")
+            await send(client, "/", HEADERS, b"{}")
         assert len(peer.connections) == 1
 
 
 async def test_requests_at_once_have_connections_of_their_own(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
-        await asyncio.gather(*(client.post("/", HEADERS, b"{}") for _ in range(5)))
+        await asyncio.gather(*(send(client, "/", HEADERS, b"{}") for _ in range(5)))
         assert len(peer.connections) == 5
 
 
 async def test_a_connection_the_worker_wants_closed_is_not_kept(tmp_path: Path) -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     async with talking(answer, tmp_path / "s") as (client, peer):
-        await client.post("/", HEADERS, b"{}")
-        await client.post("/", HEADERS, b"{}")
+        await send(client, "/", HEADERS, b"{}")
+        await send(client, "/", HEADERS, b"{}")
         assert len(peer.connections) == 2
 
 
 async def test_chunked_answers_are_put_together(tmp_path: Path) -> None:
     answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     async with talking(answer, tmp_path / "s") as (client, _):
-        assert (await client.post("/", HEADERS, b"{}")).body == b"abc"
+        assert (await send(client, "/", HEADERS, b"{}")).body == b"abc"
 
 
 async def test_an_outcome_is_read_from_its_header(tmp_path: Path) -> None:
     answer = b"HTTP/1.1 500 X\r\nHfhooks-Outcome: raised\r\ncontent-length: 0\r\n\r\n"
     async with talking(answer, tmp_path / "s") as (client, _):
-        assert (await client.post("/", HEADERS, b"{}")).outcome == "raised"
+        assert (await send(client, "/", HEADERS, b"{}")).outcome == "raised"
 
 
 @pytest.mark.parametrize(
@@ -103,22 +108,22 @@ async def test_an_outcome_is_read_from_its_header(tmp_path: Path) -> None:
 async def test_a_worker_that_answers_no_http_is_gone(tmp_path: Path, answer: bytes) -> None:
     async with talking(answer, tmp_path / "s") as (client, _):
         with pytest.raises(WorkerGone):
-            await client.post("/", HEADERS, b"{}")
+            await send(client, "/", HEADERS, b"{}")
 
 
 async def test_no_worker_at_all_is_gone(tmp_path: Path) -> None:
     with pytest.raises(WorkerGone):
-        await WorkerClient(str(tmp_path / "nobody")).post("/", HEADERS, b"{}")
+        await WorkerClient(str(tmp_path / "nobody")).connect()
 
 
 async def test_an_idle_connection_that_was_closed_is_not_used(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
-        await client.post("/", HEADERS, b"{}")
+        await send(client, "/", HEADERS, b"{}")
         peer.answer = b""
         with pytest.raises(WorkerGone):
-            await client.post("/", HEADERS, b"{}")
+            await send(client, "/", HEADERS, b"{}")
         peer.answer = OK
-        assert (await client.post("/", HEADERS, b"{}")).status == 200
+        assert (await send(client, "/", HEADERS, b"{}")).status == 200
         assert len(peer.connections) == 2
 
 
@@ -126,16 +131,16 @@ async def test_giving_up_closes_the_connection(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
         peer.hold.clear()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.post("/", HEADERS, b"{}"), 0.02)
+            await asyncio.wait_for(send(client, "/", HEADERS, b"{}"), 0.02)
         peer.hold.set()
-        assert (await client.post("/", HEADERS, b"{}")).body == b"ok"
+        assert (await send(client, "/", HEADERS, b"{}")).body == b"ok"
         assert len(peer.connections) == 2
 
 
 async def test_closing_lets_a_running_request_end(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
         peer.hold.clear()
-        running = asyncio.create_task(client.post("/", HEADERS, b"{}"))
+        running = asyncio.create_task(send(client, "/", HEADERS, b"{}"))
         while not peer.requests:
             await asyncio.sleep(0)
         client.close()
@@ -145,5 +150,5 @@ async def test_closing_lets_a_running_request_end(tmp_path: Path) -> None:
 
 async def test_on_a_port_the_token_goes_along() -> None:
     async with talking(OK, None) as (client, peer):
-        await client.post("/", HEADERS, b"{}")
+        await send(client, "/", HEADERS, b"{}")
         assert b"\r\nhfhooks-token: t0ken\r\n" in peer.requests[0]

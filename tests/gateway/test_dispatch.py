@@ -4,28 +4,42 @@ from typing import Any
 
 import pytest
 
-from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
+from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
 from hfhooks.gateway.dispatch import AT_ONCE, Dispatcher
 from hfhooks.gateway.journal import Delivery, Journal
 from tests.gateway.conftest import NOW, Reports
 
 
 class FakeWorker(WorkerClient):
-    """Answers from a list; an exception in it is raised."""
+    """Accepts every connection and answers from a list; an exception in it is raised."""
 
-    def __init__(self, *answers: Response | Exception) -> None:
+    def __init__(self, *answers: Response | Exception, refusals: int = 0) -> None:
         super().__init__("nowhere")
         self.answers = list(answers)
+        self.refusals = refusals
         self.targets: list[str] = []
         self.headers: list[list[tuple[str, str]]] = []
         self.hold = asyncio.Event()
         self.hold.set()
 
+    async def connect(self) -> Connection:
+        if self.refusals:
+            self.refusals -= 1
+            raise WorkerGone("refused")
+        return FakeConnection(self)
+
+
+class FakeConnection(Connection):
+    def __init__(self, worker: FakeWorker) -> None:
+        super().__init__(worker)
+        self.worker = worker
+
     async def post(self, target: str, headers: Any, body: bytes) -> Response:
-        self.targets.append(target)
-        self.headers.append(list(headers))
-        await self.hold.wait()
-        answer = self.answers.pop(0) if self.answers else Response(200, [], b"null")
+        worker = self.worker
+        worker.targets.append(target)
+        worker.headers.append(list(headers))
+        await worker.hold.wait()
+        answer = worker.answers.pop(0) if worker.answers else Response(200, [], b"null")
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -118,6 +132,15 @@ async def test_a_worker_that_dies_gives_its_delivery_back(
     dispatcher.use(FakeWorker(WorkerGone("gone")))
     outcome = await (await submit(new()))
     assert (outcome.delivery.status, outcome.delivery.attempts) == ("succeeded", 2)
+    assert [attempt.status for attempt in journal.attempts(1)] == ["interrupted", "succeeded"]
+
+
+async def test_a_worker_that_accepts_no_connection_costs_no_attempt(
+    submit: Any, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    dispatcher.use(FakeWorker(WorkerGone("died"), refusals=5))
+    outcome = await (await submit(new()))
+    assert outcome.delivery.status == "succeeded"
     assert [attempt.status for attempt in journal.attempts(1)] == ["interrupted", "succeeded"]
 
 
