@@ -4,17 +4,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from hfhooks.delivery import Delivery, Discard, Retry
     from hfhooks.endpoints import webhook_endpoint
     from hfhooks.payload import WebhookPayload
     from hfhooks.server import WebhooksServer
 
 __version__ = "0.1.0"
-__all__ = ["webhook_endpoint", "WebhookPayload", "WebhooksServer"]
+__all__ = ["webhook_endpoint", "WebhookPayload", "WebhooksServer", "Delivery", "Retry", "Discard"]
 
 _MODULES = {
     "webhook_endpoint": "hfhooks.endpoints",
     "WebhookPayload": "hfhooks.payload",
     "WebhooksServer": "hfhooks.server",
+    "Delivery": "hfhooks.delivery",
+    "Retry": "hfhooks.delivery",
+    "Discard": "hfhooks.delivery",
 }
 
 

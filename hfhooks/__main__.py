@@ -15,6 +15,7 @@ CTRL_C = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _open_standard_streams()
     try:
         with ExitStack() as stack:
             worker = _warm_worker(sys.argv[1:], stack)
@@ -23,6 +24,14 @@ def main() -> None:
             app(obj=worker, prog_name="hfhooks")
     except KeyboardInterrupt:
         sys.exit(CTRL_C)
+
+
+def _open_standard_streams() -> None:
+    """Replace those that were closed, or the next file that is opened would get their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | None:

@@ -5,10 +5,12 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from hfhooks.errors import HfhooksError
+from hfhooks.errors import DiskError, HfhooksError
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -20,9 +22,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Console", "print_answer", "print_data", "print_error", "print_note", "safe"]
 
-MARKS = {"succeeded": "✓", "failed": "✗", "refused": "✗", "ignored": "·", "queued": "…"}
-PLAIN_MARKS = {"succeeded": "+", "failed": "x", "refused": "x", "ignored": ".", "queued": "."}
-COLOURS = {"succeeded": "green", "failed": "red", "refused": "yellow"}
+MARKS = {
+    "succeeded": "✓",
+    "failed": "✗",
+    "refused": "✗",
+    "retrying": "↻",
+    "queued": "…",
+    "ignored": "·",
+    "duplicate": "·",
+}
+PLAIN_MARKS = {
+    "succeeded": "+",
+    "failed": "x",
+    "refused": "x",
+    "retrying": "~",
+    "queued": ".",
+    "ignored": ".",
+    "duplicate": ".",
+}
+COLOURS = {"succeeded": "green", "failed": "red", "refused": "yellow", "retrying": "yellow"}
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that can steer a terminal, or hide what a text says."""
 
@@ -34,12 +52,42 @@ def safe(text: object, most: int = 200) -> str:
 
 
 def print_data(line: str) -> None:
-    """Print one line of what was asked for, on stdout."""
-    try:
-        print(line, flush=True)  # noqa: T201 # printing is what this module is for
-    except BrokenPipeError:
-        # Nobody reads any more. A server goes on; Python must not fail to flush at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print one line of what was asked for, on stdout. Raises `DiskError` if it was not taken."""
+    stdout = _Steady(sys.stdout)
+    print(line, file=stdout, flush=True)  # printing is what this module is for
+    if stdout.error and not isinstance(stdout.error, BrokenPipeError):
+        raise DiskError(f"stdout: {stdout.error.strerror}")
+
+
+class _Steady:
+    """A stream that stays open for us when nobody reads it any more: a server must not stop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.error: OSError | None = None
+        self._stream = stream
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        with self._going_on():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._going_on():
+            self._stream.flush()
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            # What is still in its buffer must go somewhere when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def print_error(error: HfhooksError) -> None:
@@ -106,14 +154,33 @@ class Console:
     def finished(self, outcome: "Outcome") -> None:
         """Show a delivery whose handler has run, with the traceback if it raised."""
         delivery, attempt = outcome.delivery, outcome.attempt
-        self._delivery(delivery, attempt.http_status or 500, attempt.number, attempt.duration)
+        after = outcome.retry_after
+        self._delivery(
+            delivery,
+            attempt.http_status or 500,
+            attempt.number,
+            attempt.duration,
+            "" if after is None else f"again in {_duration(after)}",
+        )
         if attempt.error:
             for line in attempt.error.rstrip().splitlines():
                 self._err.print(_styled(("    " + safe(line, 500), "red")))
 
     def ignored(self, delivery: "Delivery", reason: str) -> None:
         """Show a delivery that no filter let through, and why."""
-        self._delivery(delivery, 200, 0, None, reason)
+        self._delivery(delivery, 200, 0, None, f"ignored: {reason}")
+
+    def duplicate(self, delivery: "Delivery") -> None:
+        """Show that the Hub sent again what it had sent before, and how to have it handled."""
+        again = f"a duplicate; to run it again: hfhooks replay {delivery.id}"
+        self._delivery(delivery, 200, 0, None, again)
+
+    def full(self, reason: str | None) -> None:
+        """Say that senders are turned away, and why; None when no longer."""
+        if reason is None:
+            self.note("deliveries are accepted again.")
+        else:
+            self.note(f"{reason} Until that changes deliveries are refused, which the Hub counts.")
 
     def refused(self, path: str, status: int, word: str) -> None:
         """Show that somebody sent an endpoint what it does not accept."""
@@ -154,7 +221,7 @@ class Console:
             delivery.event or "unknown event",
             delivery.repo or "",
             "" if duration is None else _milliseconds(duration),
-            reason and f"ignored: {reason}",
+            reason,
             "replay" if delivery.is_replay else "",
             f"#{delivery.id}",
         ]
@@ -182,13 +249,20 @@ class Console:
         self._err.print(_styled(text))
 
     def _json(self, **row: Any) -> None:
-        print_data(json.dumps(row))
+        with suppress(DiskError):
+            print_data(json.dumps(row))
 
 
 def _rich(stream: TextIO) -> "RichConsole":
     from rich.console import Console as RichConsole  # takes longer to import than most commands
 
-    return RichConsole(file=stream, emoji=False, highlight=False, markup=False, soft_wrap=True)
+    return RichConsole(
+        file=cast("TextIO", _Steady(stream)),
+        emoji=False,
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _styled(*parts: str | tuple[str, str]) -> "Text":
@@ -199,6 +273,10 @@ def _styled(*parts: str | tuple[str, str]) -> "Text":
 
 def _marks() -> Mapping[str, str]:
     return MARKS if (sys.stderr.encoding or "").lower().startswith("utf") else PLAIN_MARKS
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _milliseconds(seconds: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from inspect import unwrap
 from types import FunctionType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from hfhooks.errors import EndpointError, HfhooksError, SecretError, place
 from hfhooks.events import Filter, nearest
@@ -16,6 +16,7 @@ from hfhooks.events import Filter, nearest
 __all__ = [
     "Endpoint",
     "Handler",
+    "Options",
     "Registration",
     "Registry",
     "collecting",
@@ -31,6 +32,9 @@ H = TypeVar("H", bound=Handler)
 
 PREFIX = "/webhooks/"
 FILTERS = ("on", "repo", "ref")
+LEAST = {"retries": 0, "max_concurrency": 1}
+RETRIES = 4
+MAX_CONCURRENCY = 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Endpoint:
     """The path after `/webhooks/`."""
     filter: Filter = field(default_factory=Filter)
     secret: str | None = field(default=None, repr=False)
+    retries: int = RETRIES
+    """How many more times the handler is called when it raises."""
+    max_concurrency: int = MAX_CONCURRENCY
+    """How many calls of the handler run at the same time."""
     takes_json: bool = True
     """False when the handler reads the request itself, so any media type and body will do."""
 
@@ -112,15 +120,21 @@ def collecting(registry: Registry) -> Iterator[Registry]:
         _current.reset(token)
 
 
+class Options(TypedDict, total=False):
+    """The keyword arguments of an endpoint; see `webhook_endpoint`."""
+
+    on: Patterns
+    repo: Patterns
+    ref: Patterns
+    retries: int
+    max_concurrency: int
+
+
 @overload
-def webhook_endpoint(
-    path: str | None = None, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
-) -> Callable[[H], H]: ...
+def webhook_endpoint(path: str | None = None, **options: Unpack[Options]) -> Callable[[H], H]: ...
 @overload
-def webhook_endpoint(
-    path: H, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
-) -> H: ...
-def webhook_endpoint(path: Any = None, **filters: Any) -> Any:
+def webhook_endpoint(path: H, **options: Unpack[Options]) -> H: ...
+def webhook_endpoint(path: Any = None, **options: Any) -> Any:
     """Serve a function as a webhook endpoint.
 
     Works as `@webhook_endpoint`, `@webhook_endpoint()`, `@webhook_endpoint("/path")` and as a
@@ -132,17 +146,20 @@ def webhook_endpoint(path: Any = None, **filters: Any) -> Any:
     `owner/name`, globs allowed; `ref` takes a glob over full ref names. Where a filter does not
     match, the sender gets 200 and the handler does not run.
 
+    A handler that raises is called again up to `retries` times, after 5 s, 30 s, 2 min, 10 min,
+    each ±20 %. At most `max_concurrency` calls of it run at the same time; the rest wait.
+
     Raises `EndpointError` for a wrong argument or a path that is taken.
     """
-    return declare(path, filters)
+    return declare(path, options)
 
 
-def declare(path: Any, filters: dict[str, Any], secret: str | None = None) -> Any:
+def declare(path: Any, options: dict[str, Any], secret: str | None = None) -> Any:
     """Add an endpoint if `path` is the function itself, else return the decorator that will."""
-    events = _checked_filter(filters)
+    checked = _checked(options)
 
     def decorate(handler: Handler, path: str | None = None) -> Handler:
-        endpoint = Endpoint(_endpoint_name(path, handler), events, secret)
+        endpoint = Endpoint(_endpoint_name(path, handler), secret=secret, **checked)
         current_registry().add(Registration(endpoint, handler))
         return _runnable(handler)
 
@@ -167,19 +184,27 @@ def checked_secret(secret: str | None, source: str) -> str | None:
         return None
     if not secret.strip():
         raise SecretError(f"{source} is empty.", help="Give it a value, or unset it.")
+    if not secret.isprintable() or secret != secret.strip():
+        what = "begins or ends with a space, or has a line break or a control character"
+        raise SecretError(f"{source} {what}: no header can carry it.")
     if not secret.isascii():
         # https://huggingface.co/docs/hub/webhooks#webhook-secret
         raise SecretError(f"{source} is not ASCII.", help="The Hub sends ASCII secrets only.")
     return secret
 
 
-def _checked_filter(filters: dict[str, Any]) -> Filter:
-    for word in filters:
-        if word not in FILTERS:
-            words = ("path", *FILTERS)
-            raise EndpointError(f"an endpoint has no argument {word!r}, {nearest(word, words)}")
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as fields of an `Endpoint`."""
+    filters = {name: options[name] for name in FILTERS if name in options}
+    numbers = {name: options[name] for name in LEAST if name in options}
+    for word in options.keys() - filters.keys() - numbers.keys():
+        words = ("path", *FILTERS, *LEAST)
+        raise EndpointError(f"an endpoint has no argument {word!r}, {nearest(word, words)}")
+    for name, number in numbers.items():
+        if type(number) is not int or number < LEAST[name]:
+            raise EndpointError(f"{name}= takes a number from {LEAST[name]} on, not {number!r}.")
     try:
-        return Filter.of(**filters)
+        return {"filter": Filter.of(**filters), **numbers}
     except ValueError as error:
         raise EndpointError(str(error)) from error
 
@@ -189,7 +214,9 @@ def _endpoint_name(path: str | None, handler: Handler) -> str:
         raise EndpointError(f"an endpoint needs a function, not {handler!r}.")
     name = _handler_name(handler) if path is None else path.strip("/")
     name = name.removeprefix(PREFIX.lstrip("/"))
-    if not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", name):
+    parts = name.split("/")
+    is_path = all(re.fullmatch(r"[A-Za-z0-9._~-]+", part) for part in parts)
+    if not is_path or {".", ".."}.intersection(parts):
         help = "Use letters, digits and . _ ~ - between slashes, such as '/retrain'."
         raise EndpointError(f"{path or name!r} is no path for an endpoint.", help)
     return name

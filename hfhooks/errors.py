@@ -51,9 +51,21 @@ class SecretError(HfhooksError):
 
 
 class JournalError(HfhooksError):
-    """The journal cannot be opened, read or written."""
+    """The journal cannot be opened or read, or is damaged."""
 
     exit_code = 3
+
+
+class JournalFull(JournalError):
+    """There is no room to record anything, for now."""
+
+    exit_code = 5
+
+
+class DiskError(JournalError):
+    """The disk failed, so nothing more may be acknowledged."""
+
+    exit_code = 5
 
 
 def place(file: str, line: int | None = None) -> str:

@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
-from hfhooks.endpoints import H, Patterns, checked_secret, declare, run_served
+from hfhooks.endpoints import H, Options, checked_secret, declare, run_served
 
 __all__ = ["WebhooksServer"]
 
@@ -23,20 +23,13 @@ class WebhooksServer:
 
     @overload
     def add_webhook(
-        self,
-        path: str | None = None,
-        *,
-        on: Patterns = None,
-        repo: Patterns = None,
-        ref: Patterns = None,
+        self, path: str | None = None, **options: Unpack[Options]
     ) -> Callable[[H], H]: ...
     @overload
-    def add_webhook(
-        self, path: H, *, on: Patterns = None, repo: Patterns = None, ref: Patterns = None
-    ) -> H: ...
-    def add_webhook(self, path: Any = None, **filters: Any) -> Any:
+    def add_webhook(self, path: H, **options: Unpack[Options]) -> H: ...
+    def add_webhook(self, path: Any = None, **options: Any) -> Any:
         """Serve a function as an endpoint of this server; see `webhook_endpoint`."""
-        return declare(path, filters, self.webhook_secret)
+        return declare(path, options, self.webhook_secret)
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Return at once in a served script; elsewhere say how to serve it."""

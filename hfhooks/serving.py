@@ -6,18 +6,22 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from functools import partial
+from math import ceil, inf
 from typing import Any
 
 from hfhooks.console import Console
 from hfhooks.endpoints import Endpoint
-from hfhooks.errors import StartError
+from hfhooks.errors import JournalError, StartError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
-from hfhooks.gateway.journal import Journal, open_journal
+from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
+from hfhooks.gateway.limits import READ_WITHIN
 from hfhooks.listener import Listener, bind, run
 from hfhooks.settings import Settings
 from hfhooks.state import RunningServer, announced, journal_folder, state_folder
@@ -27,10 +31,10 @@ from hfhooks.worker.spawn import WorkerProcess
 
 __all__ = ["serve"]
 
-GRACE = 15.0
-"""Seconds that running handlers get when the server is told to stop."""
-STOP_WITHIN = 1.5
-"""Seconds that a worker without deliveries gets to leave."""
+CTRL_C = 130
+"""Exit code for SIGINT."""
+ONE_SIGNAL = 0.5
+"""Seconds within which several signals are one: whoever stops us may send more than one kind."""
 LONG = 1.0
 """Seconds after which a person wonders why nothing happens."""
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses → one of them
@@ -45,11 +49,11 @@ def serve(
     """
     root = settings.state_dir or state_folder()
     folder = journal_folder(root, targets[0].key)
-    with (
-        closing(bind(settings.host, settings.port)) as sock,
-        closing(open_journal(folder)) as journal,
-    ):
-        return run(_Server(targets, settings, console, journal, sock).run(process))
+    keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)
+    with closing(bind(settings.host, settings.port)) as sock:
+        holder = f"process {os.getpid()} on port {sock.getsockname()[1]}"
+        with closing(open_journal(folder, holder=holder, retention=keep)) as journal:
+            return run(_Server(targets, settings, console, journal, sock).run(process))
 
 
 class _Server:
@@ -66,9 +70,9 @@ class _Server:
         self._targets = targets
         self._console = console
         self._host, self._port = REACHED_AT.get(settings.host, settings.host), sock.getsockname()[1]
-        self._wait = settings.wait
+        self._wait, self._grace = settings.wait, settings.grace
         self._token = secrets.token_urlsafe(32)
-        self._left_over = journal.unfinished()
+        self._journal = journal
         self._endpoints: list[Endpoint] = []
         self._dispatcher = Dispatcher(journal, console.finished)
         self._gateway = Gateway(
@@ -79,21 +83,28 @@ class _Server:
             wait=self._wait,
             token=self._token,
         )
-        self._listener = Listener(self._gateway, sock, timeout_graceful_shutdown=int(GRACE))
-        self._supervisor = Supervisor(targets, self._on_ready, self._on_lost)
+        patience = ceil(max(self._grace, READ_WITHIN)) + 1
+        self._listener = Listener(self._gateway, sock, timeout_graceful_shutdown=patience)
+        self._supervisor = Supervisor(targets, self._on_ready, self._on_lost, console.note)
+        self._dispatcher.on_unreachable = self._supervisor.replace
 
     async def run(self, process: WorkerProcess) -> int:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        left = self._journal.unfinished()
+        for delivery in left:
+            self._dispatcher.resume(delivery)
         with _stop_signal() as stop:
+            self._journal.on_failure(partial(_settle_from_thread, stop))
             listening = asyncio.create_task(self._listener.listen())
             try:
                 await self._start(process, stop)
                 if not stop.done():
+                    self._tell_of(left)
                     await self._announce(stop)
             finally:
                 await self._stop(listening)
         self._console.stopped()
-        return 130 if stop.result() == signal.SIGINT else 0
+        return CTRL_C if stop.result() == signal.SIGINT else 0
 
     async def _start(self, process: WorkerProcess, stop: "asyncio.Future[int]") -> None:
         starting = asyncio.create_task(self._supervisor.start(process))
@@ -108,6 +119,17 @@ class _Server:
             self._console.note(f"still loading {', '.join(t.label for t in self._targets)} …")
         return None
 
+    def _tell_of(self, left: Sequence[Unfinished]) -> None:
+        here = {endpoint.name for endpoint in self._endpoints}
+        orphans = [delivery.endpoint for delivery in left if delivery.endpoint not in here]
+        if number := len(left) - len(orphans):
+            self._console.note(f"handling {_count(number)} that the last run did not finish.")
+        if orphans:
+            names = ", ".join(sorted(set(orphans)))
+            self._console.note(
+                f"kept for an endpoint that is not here ({names}): {_count(len(orphans))}."
+            )
+
     async def _announce(self, stop: "asyncio.Future[int]") -> None:
         server = RunningServer(
             pid=os.getpid(),
@@ -119,6 +141,7 @@ class _Server:
             tunnel=None,
             endpoints=[self._described(endpoint) for endpoint in self._endpoints],
             wait=self._wait,
+            journal=str(self._journal.path),
             token=self._token,
         )
         with ExitStack() as stack:
@@ -132,25 +155,27 @@ class _Server:
     async def _stop(self, listening: "asyncio.Task[None]") -> None:
         self._gateway.stop()
         self._listener.stop()
-        if number := self._dispatcher.running:
+        grace = 0 if self._journal.failure else self._grace
+        if (number := self._dispatcher.running) and grace:
             handlers = "a handler" if number == 1 else f"{number} handlers"
-            self._console.note(f"{handlers} may run for {GRACE:.0f} s; Ctrl-C again stops at once.")
-        await self._dispatcher.drain(GRACE)
+            within = f"{self._grace:g} s; Ctrl-C again stops at once."
+            self._console.note(f"{handlers} may run for {within}")
+        deadline = time.monotonic() + grace
+        await self._dispatcher.drain(grace)
         await listening
-        await self._supervisor.stop(STOP_WITHIN)
+        leaving = asyncio.create_task(self._supervisor.stop(deadline - time.monotonic()))
+        await asyncio.wait({leaving}, timeout=LONG)
+        if not leaving.done():
+            self._console.note("background tasks are still running; Ctrl-C again stops at once.")
+        await leaving
 
     def _on_ready(self, client: WorkerClient, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = list(endpoints)
         self._gateway.publish(endpoints)
-        self._dispatcher.use(client)
-        names = {endpoint.name for endpoint in endpoints}
-        for delivery in self._left_over:
-            if delivery.endpoint in names:
-                self._dispatcher.submit(delivery)
-        self._left_over = [left for left in self._left_over if left.endpoint not in names]
+        self._dispatcher.use(client, endpoints)
 
     def _on_lost(self, reason: str) -> None:
-        self._dispatcher.use(None)
+        self._dispatcher.lose()
         self._console.note(reason)
 
     @property
@@ -164,16 +189,38 @@ class _Server:
         return {"name": endpoint.name, "path": endpoint.path, "url": url, **filters}
 
 
+def _count(number: int) -> str:
+    return "a delivery" if number == 1 else f"{number} deliveries"
+
+
+def _settle_from_thread(stop: "asyncio.Future[int]", why: int | JournalError) -> None:
+    """Let the server stop for this reason, unless it has one."""
+
+    def settle() -> None:
+        if stop.done():
+            return
+        if isinstance(why, JournalError):
+            stop.set_exception(why)
+        else:
+            stop.set_result(why)
+
+    stop.get_loop().call_soon_threadsafe(settle)
+
+
 @contextmanager
 def _stop_signal() -> "Iterator[asyncio.Future[int]]":
     """Yield a future that gets the signal that asks us to stop; a second one ends us at once."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
+    first_at = inf
 
     def on_signal(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(stop.set_result, number)
-        for name in wanted:
-            signal.signal(name, signal.SIG_DFL)
+        nonlocal first_at
+        now = time.monotonic()
+        if now > first_at + ONE_SIGNAL:
+            os._exit(CTRL_C if number == signal.SIGINT else 128 + number)
+        first_at = min(first_at, now)
+        _settle_from_thread(stop, number)
 
     wanted = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     """What can be set for a server; each as `--port`, `HFHOOKS_PORT` or `[tool.hfhooks] port`."""
 
     model_config = SettingsConfigDict(
+        env_ignore_empty=True,
         env_prefix="HFHOOKS_",
         extra="forbid",
         frozen=True,
@@ -35,10 +36,18 @@ class Settings(BaseSettings):
     """Port to listen on; 0 takes a free one."""
     wait: float = Field(5.0, ge=0, allow_inf_nan=False)
     """Seconds a sender is kept for the handler's own answer before it gets 202."""
+    grace: float = Field(15.0, ge=0, allow_inf_nan=False)
+    """Seconds that running handlers get when the server is told to stop."""
     tunnel: Literal["none"] = "none"
     """How the internet reaches this machine."""
     state_dir: Path | None = None
     """Where deliveries are recorded; None means the user's state folder."""
+    keep_days: float = Field(30, gt=0, allow_inf_nan=False)
+    """Days after which a finished delivery is deleted."""
+    keep_deliveries: int = Field(10_000, gt=0)
+    """Deliveries beyond which the oldest finished ones are deleted."""
+    keep_mib: float = Field(256, gt=0, allow_inf_nan=False)
+    """Size of the journal, in MiB, beyond which the oldest finished deliveries are deleted."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
 """The user's state folder: where journals are, and which servers run.
 
-A running server leaves `servers/<port>.json` there, readable by its user alone, by which the other
-commands find it. The journal may be elsewhere (`--state-dir`), that file never is.
+A running server leaves `servers/<port>-<pid>.json` there, readable by its user alone, by which the
+other commands find it. The journal may be elsewhere (`--state-dir`), that file never is.
 """
 
 import json
@@ -19,7 +19,14 @@ import platformdirs
 from hfhooks.errors import StartError, UsageError
 from hfhooks.wire import TOKEN_HEADER
 
-__all__ = ["RunningServer", "announced", "find_server", "journal_folder", "state_folder"]
+__all__ = [
+    "RunningServer",
+    "announced",
+    "find_server",
+    "is_alive",
+    "journal_folder",
+    "state_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class RunningServer:
     """As in the `ready` line."""
     wait: float
     """Seconds after which the server answers at the latest."""
+    journal: str
+    """Path of the file where its deliveries are recorded."""
     token: str
     """Proves to the server that a request comes from its user."""
 
@@ -66,8 +75,9 @@ def announced(server: RunningServer) -> Iterator[None]:
     """Let the other commands find this server for as long as it runs."""
     folder = state_folder() / "servers"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / f"{server.port}.json"
-    draft = folder / f"{server.port}.{server.pid}"
+    _forget_the_dead(folder)
+    file = folder / f"{server.port}-{server.pid}.json"
+    draft = file.with_suffix(".draft")
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
         json.dump(asdict(server), stream)
     draft.replace(file)
@@ -75,6 +85,27 @@ def announced(server: RunningServer) -> Iterator[None]:
         yield
     finally:
         file.unlink(missing_ok=True)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove what servers left that were killed."""
+    for file in folder.glob("*-*.json"):
+        pid = file.stem.rpartition("-")[2]
+        if pid.isdecimal() and not is_alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether there may be such a process."""
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def find_server(port: int | None = None, wait: float = 0) -> RunningServer:
@@ -96,13 +127,23 @@ def find_server(port: int | None = None, wait: float = 0) -> RunningServer:
 
 
 def _running(port: int | None) -> Iterator[RunningServer]:
-    for file in sorted((state_folder() / "servers").glob(f"{port or '*'}.json")):
-        try:
-            server = RunningServer(**json.loads(file.read_text()))
-        except (OSError, ValueError, TypeError):  # gone meanwhile, or another version's
-            continue
-        if _answers(server):
+    for file in sorted((state_folder() / "servers").glob(f"{port or '*'}-*.json")):
+        server = _read(file)
+        if server and _answers(server):
             yield server
+
+
+def _read(file: Path) -> RunningServer | None:
+    """Return what a file says, None if it is gone meanwhile, or none of ours."""
+    try:
+        if not file.is_file():
+            return None
+        server = RunningServer(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    texts = (server.host, server.url, server.local_url, server.journal, server.token)
+    is_sound = isinstance(server.port, int) and isinstance(server.endpoints, list)
+    return server if is_sound and all(isinstance(text, str) for text in texts) else None
 
 
 def _answers(server: RunningServer) -> bool:

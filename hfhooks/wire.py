@@ -9,8 +9,23 @@ OUTCOME_HEADER = "hfhooks-outcome"
 RAISED = "raised"
 """The handler raised; the body is the text of its traceback."""
 
+RETRY = "retry"
+"""The handler raised `Retry`; the body says why."""
+
+DISCARDED = "discarded"
+"""The handler raised `Discard`; the body says why."""
+
 REFUSED = "refused"
 """The handler's model does not take the payload; the body says why."""
+
+RETRY_AFTER_HEADER = "hfhooks-retry-after"
+"""The seconds that a handler asked for with `Retry(after=...)`."""
+
+ATTEMPT_HEADER = "hfhooks-attempt"
+"""Tells the worker what its handler may know of the delivery, as a JSON object."""
+
+SECRET_HEADER = "x-webhook-secret"  # noqa: S105 # the name of a header
+"""Where the Hub puts a webhook's secret."""
 
 TOKEN_HEADER = "hfhooks-token"  # noqa: S105 # the name of a header
 """Proves that a request comes from this machine's user."""

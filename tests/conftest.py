@@ -1,5 +1,6 @@
 """Guards around every test: no home folder, no network, no sleeping."""
 
+import os
 import socket
 import sys
 import time
@@ -23,8 +24,8 @@ def guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("WEBHOOK_SECRET", "NGROK_AUTHTOKEN", "HF_TOKEN", "SPACE_ID", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("HOST", "PORT", "WAIT", "TUNNEL", "STATE_DIR"):
-        monkeypatch.delenv(f"HFHOOKS_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("HFHOOKS_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setattr(time, "sleep", _sleep_of_libraries(time.sleep))
     monkeypatch.setattr(socket.socket, "connect", _only_loopback(socket.socket.connect))
 

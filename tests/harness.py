@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -100,17 +100,20 @@ class Server:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         as_json: bool = True,
+        command: Sequence[str] = COMMAND,
+        has_own_session: bool = False,
     ) -> None:
         options = ["--port", "0", *(["--json"] if as_json else [])]
         self.lines: list[str] = []
         self.errors: list[str] = []
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", *map(str, arguments), *options],
+            [*command, "serve", *map(str, arguments), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env=os.environ | dict(env or {}),
+            start_new_session=has_own_session,
             text=True,
         )
         self._readers = [

@@ -1,15 +1,19 @@
+import dataclasses
 import io
 import json
+import os
 import sys
 import unicodedata
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hfhooks.console import Console, print_answer, print_data, print_error, print_note, safe
-from hfhooks.errors import HfhooksError
+from hfhooks.errors import DiskError, HfhooksError
 from hfhooks.gateway.dispatch import Outcome
 from hfhooks.gateway.journal import Attempt, Delivery
 from hfhooks.state import RunningServer
@@ -45,6 +49,7 @@ SERVER = RunningServer(
         }
     ],
     wait=5,
+    journal="/j/journal.db",
     token="t0ken",
 )
 ESCAPES = "\x1b]0;x\x07 \x9b31m \u202e \u2028 \ud800 [/red]"
@@ -125,8 +130,6 @@ def test_start_up_with_a_secret_does_not_nag(capsys: pytest.CaptureFixture[str])
 
 
 def test_start_up_names_the_endpoints_that_are_open(capsys: pytest.CaptureFixture[str]) -> None:
-    import dataclasses
-
     server = dataclasses.replace(SERVER, endpoints=SERVER.endpoints * 2)
     Console().ready(server, ["train"])
     assert "Webhook secret is not set for train:" in capsys.readouterr().err
@@ -145,6 +148,38 @@ def test_one_delivery_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused[1:] == ["✗ 401", "/webhooks/train", "unauthorized"]
 
 
+def test_what_will_be_tried_again_says_when(capsys: pytest.CaptureFixture[str]) -> None:
+    retrying = dataclasses.replace(DELIVERY, status="retrying")
+    failed = Attempt(1, 0, 0.1, "failed", 500, error="busy")
+    for seconds in (5.4, 130.0):
+        Console().finished(Outcome(retrying, failed, None, retry_after=seconds))
+    first, _, second, _ = capsys.readouterr().err.splitlines()
+    assert first.split("  ")[1] == "↻ 500" and "  again in 5 s  " in first
+    assert "  again in 2 min  " in second
+
+
+def test_a_duplicate_says_how_to_run_it_anyway(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().duplicate(dataclasses.replace(DELIVERY, status="duplicate"))
+    [line] = capsys.readouterr().err.splitlines()
+    assert "a duplicate; to run it again: hfhooks replay 17" in line
+
+
+def test_a_duplicate_is_a_delivery_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(json_lines=True).duplicate(dataclasses.replace(DELIVERY, status="duplicate"))
+    [line] = lines(capsys)
+    assert (line["id"], line["status"], line["http_status"]) == (17, "duplicate", 200)
+
+
+def test_turning_senders_away_is_said_and_its_end_too(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.full("the disk is full.")
+    console.full(None)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: the disk is full. Until that changes deliveries are refused, which the Hub counts.",
+        "note: deliveries are accepted again.",
+    ]
+
+
 def test_an_exception_is_shown_below_its_delivery(capsys: pytest.CaptureFixture[str]) -> None:
     failed = Attempt(1, 0, 0.1, "failed", 500, error=f"Traceback:\n  {ESCAPES}\n")
     Console().finished(Outcome(DELIVERY, failed, None))
@@ -158,8 +193,6 @@ def test_an_exception_is_shown_below_its_delivery(capsys: pytest.CaptureFixture[
 def test_text_from_outside_is_inert_wherever_it_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import dataclasses
-
     odd = dataclasses.replace(DELIVERY, event=ESCAPES, repo=ESCAPES)
     Console().finished(Outcome(odd, ATTEMPT, None))
     Console().ignored(odd, ESCAPES)
@@ -206,15 +239,48 @@ def test_plain_marks_where_the_terminal_has_no_others(monkeypatch: pytest.Monkey
     assert b"+ 200  train" in stream.buffer.getvalue()
 
 
-def test_a_reader_that_left_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def gone(*_: object, **__: object) -> None:
-        raise BrokenPipeError
+@pytest.fixture
+def pipe_without_reader() -> Iterator[TextIO]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        yield stream
 
-    monkeypatch.setattr("builtins.print", gone)
-    monkeypatch.setattr("os.dup2", lambda *_: None)
-    print_data("x")
+
+def test_a_reader_that_left_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, pipe_without_reader: TextIO
+) -> None:
+    monkeypatch.setattr(sys, "stdout", pipe_without_reader)
+    print_data("x" * 100_000)
+    print_data("and again")
+    monkeypatch.setattr(sys, "stderr", pipe_without_reader)
+    console = Console()
+    for _ in range(2):
+        console.note("x" * 100_000)
+        console.finished(Outcome(DELIVERY, ATTEMPT, None))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_said_by_commands_and_borne_by_a_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(DiskError, match="stdout: No space left on device"):
+            print_data("x")
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "stderr", full)
+        console = Console(json_lines=True)
+        console.finished(Outcome(DELIVERY, ATTEMPT, None))
+        console.stopped()
+
+
+def test_what_the_encoding_does_not_know_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_data("é")
+    assert raw.getvalue() == b"\\xe9\n"
 
 
 @given(st.text())

@@ -1,4 +1,5 @@
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,33 @@ def test_a_wrong_argument_fails_at_once(wrong: Any, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_retries_and_concurrency_are_the_endpoints(registry: Registry) -> None:
+    @webhook_endpoint(retries=0, max_concurrency=1)
+    def train() -> None: ...
+
+    @WebhooksServer().add_webhook("/b", retries=7)
+    def build() -> None: ...
+
+    endpoints = [row.endpoint for row in registry.registrations.values()]
+    assert [(e.retries, e.max_concurrency) for e in endpoints] == [(0, 1), (7, 16)]
+    assert Endpoint("x").retries == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"retries": -1}, "retries= takes a number from 0 on, not -1"),
+        ({"retries": "4"}, "retries= takes a number from 0 on, not '4'"),
+        ({"retries": True}, "retries= takes a number from 0 on, not True"),
+        ({"max_concurrency": 0}, "max_concurrency= takes a number from 1 on, not 0"),
+        ({"retry": 1}, "an endpoint has no argument 'retry', did you mean 'retries'?"),
+    ],
+)
+def test_a_wrong_number_fails_at_once(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(EndpointError, match=re.escape(words)):
+        webhook_endpoint(**options)
+
+
 def test_servers_share_the_table_and_keep_their_secrets(registry: Registry) -> None:
     app = WebhooksServer(webhook_secret="s3cret")
 
@@ -150,6 +178,11 @@ def test_a_secret_that_protects_nothing_is_an_error(secret: str, words: str) -> 
         WebhooksServer(webhook_secret=secret)
     assert caught.value.exit_code == 4
     assert secret.strip() == "" or secret not in str(caught.value)
+
+
+def test_a_secret_from_a_file_with_its_line_break_is_said() -> None:
+    with pytest.raises(SecretError, match="line break"):
+        checked_secret("s3cret\n", "WEBHOOK_SECRET")
 
 
 def test_no_secret_is_no_error() -> None:

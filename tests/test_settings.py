@@ -39,7 +39,8 @@ def test_flags_beat_the_environment_beats_pyproject_beats_defaults(
 def test_every_setting_can_come_from_the_environment(
     pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"host": "::1", "port": 1, "wait": 2.5, "tunnel": "none", "state_dir": Path("/s")}
+    values = {"host": "::1", "port": 1, "wait": 2.5, "grace": 3.5, "tunnel": "none"}
+    values |= {"state_dir": Path("/s"), "keep_days": 1.5, "keep_deliveries": 2, "keep_mib": 3.5}
     assert values.keys() == Settings.model_fields.keys()
     for name, value in values.items():
         monkeypatch.setenv(f"HFHOOKS_{name.upper()}", str(value))
@@ -64,13 +65,20 @@ def test_a_wrong_pyproject_is_wrong_usage(
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "65536", "1.5", ""])
+@pytest.mark.parametrize("value", ["x", "-1", "65536", "1.5"])
 def test_a_wrong_variable_is_named(
     pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("HFHOOKS_PORT", value)
     with pytest.raises(UsageError, match=r"port: .* \(from HFHOOKS_PORT\)"):
         load_settings()
+
+
+def test_an_empty_variable_is_as_good_as_none(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HFHOOKS_PORT", "")
+    assert load_settings().port == 7860
 
 
 @pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])

@@ -2,10 +2,13 @@ import dataclasses
 import json
 import os
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +52,7 @@ def described(port: int) -> RunningServer:
         tunnel=None,
         endpoints=[],
         wait=5.0,
+        journal="/j/journal.db",
         token="t0ken",
     )
 
@@ -93,7 +97,7 @@ def test_another_program_at_that_port_is_no_server(server: RunningServer) -> Non
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1}'])
 def test_a_file_that_says_nothing_is_no_server(server: RunningServer, content: str) -> None:
     with announced(server):
-        files()[0].with_name("1.json").write_text(content)
+        files()[0].with_name("1-1.json").write_text(content)
         assert find_server() == server
 
 
@@ -101,12 +105,12 @@ def test_of_several_servers_one_must_be_chosen(server: RunningServer) -> None:
     other = dataclasses.replace(server, port=server.port)
     with announced(server):
         file = files()[0]
-        file.with_name("9.json").write_text(file.read_text())
+        file.with_name("9-1.json").write_text(file.read_text())
         with pytest.raises(UsageError, match="several servers run, on ports") as caught:
             find_server()
         assert "--port" in str(caught.value.help)
         assert find_server(server.port) == other
-        file.with_name("9.json").unlink()
+        file.with_name("9-1.json").unlink()
 
 
 def test_what_anybody_may_know_has_no_token(server: RunningServer) -> None:
@@ -132,3 +136,47 @@ def test_without_a_home_the_state_folder_is_said_to_be_missing(
 
 def _no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"host": 5},
+        {"token": None},
+        {"endpoints": None},
+        {"port": "7860"},
+        "[" * 100_000,
+        "null",
+    ],
+)
+def test_a_file_that_says_nonsense_is_passed_over(
+    server: RunningServer, content: dict[str, Any] | str
+) -> None:
+    with announced(server):
+        odd = files()[0].with_name("9-1.json")
+        if isinstance(content, dict):
+            content = json.dumps(dataclasses.asdict(server) | content)
+        odd.write_text(content)
+        os.mkfifo(odd.with_name("8-1.json"))
+        assert find_server() == server
+
+
+def test_two_servers_on_one_port_of_two_addresses_have_files_of_their_own(
+    server: RunningServer,
+) -> None:
+    with ExitStack() as other, announced(server):
+        other.enter_context(announced(dataclasses.replace(server, pid=server.pid + 1)))
+        assert len(files()) == 2
+        other.close()
+        assert find_server() == server
+
+
+def test_what_killed_servers_left_is_swept_away(server: RunningServer) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with ExitStack() as never_closed:
+        never_closed.enter_context(announced(dataclasses.replace(server, pid=process.pid)))
+        [left] = files()
+        with announced(server):
+            assert not left.exists()
+            assert find_server() == server

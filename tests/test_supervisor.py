@@ -1,6 +1,8 @@
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,14 +25,17 @@ HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): ret
 class Watched:
     """A supervisor and what it told."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ping_every: float = 5.0) -> None:
         self.ready: asyncio.Queue[tuple[WorkerClient, list[Endpoint]]] = asyncio.Queue()
         self.lost: list[str] = []
+        self.troubles: list[str] = []
         self.process = WorkerProcess()
         self.supervisor = Supervisor(
             find_targets([str(path)]),
             lambda client, endpoints: self.ready.put_nowait((client, endpoints)),
             self.lost.append,
+            self.troubles.append,
+            ping_every,
         )
 
     async def start(self) -> tuple[WorkerClient, list[Endpoint]]:
@@ -42,8 +47,8 @@ class Watched:
 async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
     watched: list[Watched] = []
 
-    def watch(path: Path) -> Watched:
-        watched.append(Watched(path))
+    def watch(path: Path, **options: float) -> Watched:
+        watched.append(Watched(path, **options))
         return watched[-1]
 
     yield watch
@@ -111,6 +116,40 @@ async def test_a_worker_that_dies_is_replaced(watch: Any, script: Script) -> Non
     assert await ask(client) == b'"a"'
 
 
+async def test_a_worker_that_hangs_is_replaced(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER), ping_every=0.05)
+    await watched.start()
+    os.kill(watched.process.pid, signal.SIGSTOP)
+    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    assert watched.lost == ["the worker did not answer for 0.3 s; starting another."]
+    assert await ask(client) == b'"a"'
+
+
+async def test_a_worker_that_stands_still_for_a_moment_is_left_alone(
+    watch: Any, script: Script
+) -> None:
+    watched = watch(script(HANDLER), ping_every=0.2)
+    client, _ = await watched.start()
+    os.kill(watched.process.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.5)  # two or three questions
+    os.kill(watched.process.pid, signal.SIGCONT)
+    assert await ask(client) == b'"a"'
+    await asyncio.sleep(1)
+    assert (watched.lost, watched.troubles) == ([], [])
+
+
+async def test_a_handler_that_blocks_the_others_is_said_and_not_killed(
+    watch: Any, script: Script
+) -> None:
+    text = "import time\n" + HANDLER.replace("def a(): ", "async def a(): time.sleep(1); ")
+    watched = watch(script(text), ping_every=0.05)
+    client, _ = await watched.start()
+    assert await ask(client) == b'"a"'
+    assert watched.lost == []
+    [trouble] = watched.troubles
+    assert "should be `def`" in trouble
+
+
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, script: Script) -> None:
     watched = watch(script(HANDLER))
     await watched.start()
@@ -136,6 +175,24 @@ async def test_stopping_ends_the_worker_and_removes_its_socket(
     assert watched.process.wait(0) == 0
     assert list(folder.iterdir()) == []
     folder.rmdir()
+
+
+async def test_sockets_that_killed_servers_left_are_swept_away(
+    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short enough for a socket
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    dead, alive = (folder / f"hfhooks-{pid}-x" for pid in (process.pid, os.getpid()))
+    for left in (dead, alive):
+        left.mkdir()
+        (left / "worker.sock").touch()
+    watched = watch(script(HANDLER))
+    await watched.start()
+    assert not dead.exists() and alive.exists()
+    await watched.supervisor.stop(5)
+    shutil.rmtree(folder)
 
 
 async def test_a_worker_that_will_not_stop_is_killed(watch: Any, script: Script) -> None:

@@ -4,19 +4,23 @@ import json
 import stat
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hfhooks.console import print_answer
-from hfhooks.errors import StartError, UsageError
+from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.events import Filter, event_of, nearest, repo_of
 from hfhooks.state import RunningServer, find_server
 from hfhooks.wire import DELIVERY_HEADER, MAX_BODY, STATUS_HEADER, TOKEN_HEADER
 
 Payloads = Annotated[
-    list[str], typer.Argument(metavar="PAYLOAD", help="JSON files, or - for stdin.")
+    list[str],
+    typer.Argument(
+        metavar="PAYLOAD", help="JSON files, - for stdin, or ids of recorded deliveries."
+    ),
 ]
 To = Annotated[
     str | None,
@@ -28,19 +32,54 @@ Port = Annotated[int | None, typer.Option(help="The server on this port, when se
 def replay(payloads: Payloads, to: To = None, port: Port = None) -> None:
     """Send payloads to the running server, as the Hub would, and show the handler's answer.
 
-    The secret is not needed. Exits with 1 if a handler failed.
+    A recorded delivery goes to its own endpoint, byte for byte as it came. The secret is not
+    needed. Exits with 1 if a handler failed.
 
     \b
     Examples:
       hfhooks replay payload.json
+      hfhooks replay 17
       hfhooks replay payload.json --to trigger_training
       curl -s https://example.com/payload.json | hfhooks replay -
     """
-    bodies = [_read(name) for name in payloads]
+    named = [(name, None if _is_id(name) else _read(name)) for name in payloads]
     server = find_server(port)
-    endpoints = [_choose(server, json.loads(body), to) for body in bodies]
-    statuses = [_send(server, *pair) for pair in zip(endpoints, bodies, strict=True)]
-    raise typer.Exit(1 if "failed" in statuses else 0)
+    requests = [
+        _recorded(server, int(name), to) if body is None else _posted(server, body, to)
+        for name, body in named
+    ]
+    statuses = [_send(server, request) for request in requests]
+    raise typer.Exit(1 if {"failed", "refused"}.intersection(statuses) else 0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent to the server."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def _is_id(name: str) -> bool:
+    return name.isascii() and name.isdigit() and not Path(name).exists()
+
+
+def _recorded(server: RunningServer, id: int, to: str | None) -> Request:
+    """Return a delivery in the server's journal as it came, for another endpoint if told so."""
+    from hfhooks.gateway.journal import read_delivery
+
+    delivery = read_delivery(Path(server.journal), id)
+    if delivery is None:
+        raise HfhooksError(f"no delivery {id} is recorded.")
+    return Request(
+        _endpoint(server, to or delivery.endpoint), delivery.body, dict(delivery.headers)
+    )
+
+
+def _posted(server: RunningServer, body: bytes, to: str | None) -> Request:
+    path = _endpoint(server, to) if to else _choose(server, json.loads(body))
+    return Request(path, body, {"content-type": "application/json"})
 
 
 def _read(name: str) -> bytes:
@@ -72,14 +111,18 @@ def _bytes_of(name: str) -> bytes:
         raise UsageError(f"{name}: {error.strerror}.") from error
 
 
-def _choose(server: RunningServer, payload: dict[str, Any], to: str | None) -> str:
-    """Return the path of the endpoint that gets a payload."""
+def _endpoint(server: RunningServer, name: str) -> str:
+    """Return the path of the endpoint of this name. Raises `UsageError` if there is none."""
     paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
-    if to is not None:
-        name = to.strip("/").removeprefix("webhooks/")
-        if name not in paths:
-            raise UsageError(f"no endpoint {to!r}, {nearest(name, paths)}")
-        return str(paths[name])
+    name = name.strip("/").removeprefix("webhooks/")
+    if name not in paths:
+        raise UsageError(f"no endpoint {name!r}, {nearest(name, paths)}")
+    return str(paths[name])
+
+
+def _choose(server: RunningServer, payload: dict[str, Any]) -> str:
+    """Return the path of the endpoint that wants a payload."""
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
     wanting = [endpoint["name"] for endpoint in server.endpoints if _wants(endpoint, payload)]
     names = wanting or list(paths)
     if len(names) > 1:
@@ -94,26 +137,26 @@ def _wants(endpoint: dict[str, Any], payload: dict[str, Any]) -> bool:
     return Filter(**parts).mismatch(payload) is None
 
 
-def _send(server: RunningServer, path: str, body: bytes) -> str:
-    """Send one payload, show the answer, return the status of the delivery."""
+def _send(server: RunningServer, request: Request) -> str:
+    """Send one request, show the answer, return the status of the delivery."""
     from http.client import HTTPConnection, HTTPException
 
-    headers = {"content-type": "application/json", TOKEN_HEADER: server.token}
+    headers = {**request.headers, TOKEN_HEADER: server.token}
     connection = HTTPConnection(server.host, server.port, timeout=server.wait + 30)
     started = time.perf_counter()
     try:
-        connection.request("POST", path, body, headers)
+        connection.request("POST", request.path, request.body, headers)
         response = connection.getresponse()
         answer = response.read()
     except (OSError, HTTPException) as error:
         raise StartError(f"the server on port {server.port} did not answer: {error}") from error
     finally:
         connection.close()
-    status = response.headers.get(STATUS_HEADER, "failed")
+    status = response.headers.get(STATUS_HEADER, "refused")
     print_answer(
         response.status,
         status,
-        path.removeprefix("/webhooks/"),
+        request.path.removeprefix("/webhooks/"),
         response.headers.get(DELIVERY_HEADER),
         time.perf_counter() - started,
         answer,

@@ -40,6 +40,24 @@ StateDir = Annotated[
         help="Where deliveries are recorded. [default: hfhooks in the user's state folder]",
     ),
 ]
+Grace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="What running handlers get when the server stops. [default: 15]"
+    ),
+]
+KeepDays = Annotated[
+    float | None,
+    typer.Option(metavar="DAYS", help="Delete finished deliveries that are older. [default: 30]"),
+]
+KeepDeliveries = Annotated[
+    int | None,
+    typer.Option(metavar="NUMBER", help="Delete the oldest beyond so many. [default: 10000]"),
+]
+KeepMib = Annotated[
+    float | None,
+    typer.Option(metavar="MIB", help="Delete the oldest beyond so many MiB. [default: 256]"),
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line on stdout, for programs.")
 ]
@@ -51,8 +69,12 @@ def serve(
     host: Host = None,
     port: Port = None,
     wait: Wait = None,
+    grace: Grace = None,
     tunnel: Tunnel = None,
     state_dir: StateDir = None,
+    keep_days: KeepDays = None,
+    keep_deliveries: KeepDeliveries = None,
+    keep_mib: KeepMib = None,
     json_lines: JsonLines = False,
 ) -> None:
     """Serve the webhook handlers of scripts.
@@ -73,6 +95,14 @@ def serve(
         from hfhooks.settings import load_settings
 
         settings = load_settings(
-            host=host, port=port, wait=wait, tunnel=tunnel, state_dir=state_dir
+            host=host,
+            port=port,
+            wait=wait,
+            grace=grace,
+            tunnel=tunnel,
+            state_dir=state_dir,
+            keep_days=keep_days,
+            keep_deliveries=keep_deliveries,
+            keep_mib=keep_mib,
         )
         raise typer.Exit(serving.serve(targets, settings, process, Console(json_lines)))

@@ -13,15 +13,25 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
 from hfhooks.endpoints import PREFIX, Endpoint
-from hfhooks.errors import JournalError
+from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
 from hfhooks.gateway.dispatch import HOP_HEADERS, Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal
 from hfhooks.gateway.limits import Refusal, check_media_type, json_object, read_body
-from hfhooks.wire import DELIVERY_HEADER, OWN_HEADERS, REFUSED, STATUS_HEADER, TOKEN_HEADER
+from hfhooks.wire import (
+    DELIVERY_HEADER,
+    DISCARDED,
+    OWN_HEADERS,
+    REFUSED,
+    SECRET_HEADER,
+    STATUS_HEADER,
+    TOKEN_HEADER,
+)
 
 __all__ = ["Gateway", "Reporter"]
 
+MOST_UNFINISHED = 10_000
+"""Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -33,6 +43,12 @@ class Reporter(Protocol):
 
     def ignored(self, delivery: Delivery, reason: str) -> None:
         """No handler wanted it."""
+
+    def duplicate(self, delivery: Delivery) -> None:
+        """The Hub has sent it before; the delivery is the earlier one."""
+
+    def full(self, reason: str | None) -> None:
+        """No delivery can be accepted, and why; None when they can be again."""
 
     def refused(self, path: str, status: int, word: str) -> None:
         """Somebody sent an endpoint what it does not accept."""
@@ -67,7 +83,7 @@ class Request:
     @property
     def secret(self) -> bytes | None:
         """The secret the sender gave, as the Hub documents it: a header, or in the URL."""
-        given = self.headers.get("x-webhook-secret")
+        given = self.headers.get(SECRET_HEADER)
         if given is None:
             pairs = parse_qsl(self.query, keep_blank_values=True, encoding="latin-1")
             given = dict(pairs).get("secret")
@@ -95,15 +111,18 @@ class Gateway:
         url: str,
         wait: float,
         token: str,
+        most_unfinished: int = MOST_UNFINISHED,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
         self._is_stopping = False
+        self._is_full = False
         self._journal = journal
         self._dispatcher = dispatcher
         self._reporter = reporter
         self._wait = wait
         self._token = token
+        self._most_unfinished = most_unfinished
         self._now = now
         self._endpoints: dict[str, Endpoint] = {}
         self._endpoints_known = asyncio.Event()
@@ -126,8 +145,6 @@ class Gateway:
             if request.path in self._endpoints:
                 self._reporter.refused(request.path, refusal.status, refusal.word)
             answer = Answer.of(refusal.status, {"error": refusal.word}, *refusal.headers.items())
-        except JournalError:
-            answer = Answer.of(503, {"error": "unavailable"}, ("retry-after", "60"))
         headers = list(answer.headers)
         if answer.status not in (204, 304):  # these have no body, nor a length of it
             headers.append((b"content-length", str(len(answer.body)).encode()))
@@ -173,7 +190,7 @@ class Gateway:
         mismatch = endpoint.filter.mismatch(payload)
         event = event_of(payload)
         webhook_id = request.headers.get("webhook-id", "")
-        delivery = await self._journal.record(
+        delivery = await self._record(
             Delivery(
                 endpoint=endpoint.name,
                 received_at=self._now(),
@@ -191,21 +208,45 @@ class Gateway:
             )
         )
         answer, status = await self._handle(delivery, mismatch)
+        if self._journal.failure:
+            raise Refusal(503, "unavailable", {"retry-after": "60"})
         if is_replay:
             own = ((DELIVERY_HEADER, str(delivery.id)), (STATUS_HEADER, status))
             extra = tuple((name.encode(), value.encode()) for name, value in own)
             return Answer(answer.status, answer.body, answer.headers + extra)
         return answer
 
+    async def _record(self, delivery: Delivery) -> Delivery:
+        """Return the delivery once it is on disk. Raises `Refusal` when that cannot be."""
+        try:
+            if self._dispatcher.unfinished >= self._most_unfinished:
+                raise JournalFull(f"{self._most_unfinished} deliveries wait for their handlers.")
+            recorded = await self._journal.record(delivery)
+        except JournalError as error:
+            if isinstance(error, JournalFull) and not self._is_full:
+                self._is_full = True
+                self._reporter.full(str(error))
+            raise Refusal(503, "unavailable", {"retry-after": "60"}) from error
+        if self._is_full:
+            self._is_full = False
+            self._reporter.full(None)
+        return recorded
+
     async def _handle(self, delivery: Delivery, mismatch: str | None) -> tuple[Answer, str]:
+        if delivery.status == "duplicate":
+            self._reporter.duplicate(delivery)
+            return _own_answer(200, delivery, "duplicate"), "duplicate"
         if mismatch:
             self._reporter.ignored(delivery, mismatch)
             return _own_answer(200, delivery, "ignored"), "ignored"
-        task = self._dispatcher.submit(delivery)
-        done, _ = await asyncio.wait({task}, timeout=self._wait)
-        if not done or task.cancelled():
+        # Where it has to wait for others, so would the sender, and the next one, and the next.
+        wait = 0 if self._dispatcher.is_busy(delivery.endpoint) else self._wait
+        first_outcome = self._dispatcher.submit(delivery)
+        if wait:
+            await asyncio.wait({first_outcome}, timeout=wait)
+        if not first_outcome.done() or first_outcome.cancelled():
             return _own_answer(202, delivery, "queued"), "queued"
-        outcome = task.result()
+        outcome = first_outcome.result()
         return _answer_with(outcome), outcome.delivery.status
 
     def _is_owner(self, request: Request) -> bool:
@@ -265,14 +306,16 @@ def _own_answer(http_status: int, delivery: Delivery, status: str) -> Answer:
 
 
 def _answer_with(outcome: Outcome) -> Answer:
-    response = outcome.response
+    response, status = outcome.response, outcome.delivery.status
+    if status == "retrying":
+        return _own_answer(202, outcome.delivery, status)
     if response is not None and response.outcome is None:
         headers = [(name, value) for name, value in response.headers if _is_public(name)]
         return Answer(response.status, response.body, tuple(headers))
-    # The Hub suspends webhooks that answer 4xx, so a payload that does not fit the handler's
-    # model is our failure, not the sender's.
-    refused = response is not None and response.outcome == REFUSED
-    return _own_answer(200 if refused else 500, outcome.delivery, "failed")
+    # The Hub suspends webhooks that answer 4xx or 5xx. A payload that does not fit the handler's
+    # model is our failure, not the sender's; what is discarded need not be sent again.
+    is_settled = response is not None and response.outcome in (REFUSED, DISCARDED)
+    return _own_answer(200 if is_settled else 500, outcome.delivery, status)
 
 
 def _is_public(header: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httptools
 
-from hfhooks.wire import OUTCOME_HEADER, TOKEN_HEADER
+from hfhooks.wire import OUTCOME_HEADER, RETRY_AFTER_HEADER, TOKEN_HEADER
 
 __all__ = ["Connection", "Response", "WorkerClient", "WorkerGone"]
 
@@ -29,8 +29,17 @@ class Response:
 
     @property
     def outcome(self) -> str | None:
-        """`raised` or `refused`; None where the handler's author wrote the answer."""
-        name = OUTCOME_HEADER.encode()
+        """The worker's word for what happened; None where the handler's author wrote the answer."""
+        return self._own(OUTCOME_HEADER)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the handler wants to pass before it is called again."""
+        seconds = self._own(RETRY_AFTER_HEADER)
+        return None if seconds is None else float(seconds)
+
+    def _own(self, header: str) -> str | None:
+        name = header.encode()
         return next((value.decode() for key, value in self.headers if key == name), None)
 
 
@@ -45,12 +54,16 @@ class WorkerClient:
         self.own_headers = [(TOKEN_HEADER, token)] if token else []
         self._address = address
         self._idle: list[Connection] = []
+        self._in_use: set[Connection] = set()
         self._is_closed = False
 
     async def connect(self) -> "Connection":
         """Return a connection for one request. Raises `WorkerGone`."""
-        if self._idle:
-            return self._idle.pop()
+        connection = self._idle.pop() if self._idle else await self._open()
+        self._in_use.add(connection)
+        return connection
+
+    async def _open(self) -> "Connection":
         loop = asyncio.get_running_loop()
         try:
             if isinstance(self._address, int):
@@ -71,8 +84,15 @@ class WorkerClient:
         while self._idle:
             self._idle.pop().close()
 
+    def abort(self) -> None:
+        """Close all connections: the worker is gone, though its own children may hold them."""
+        self.close()
+        for connection in list(self._in_use):
+            connection.abort()
+
     def keep(self, connection: "Connection") -> None:
         """Take a connection back that has its answer and can be used again."""
+        self._in_use.discard(connection)
         if self._is_closed:
             connection.close()
         else:
@@ -80,6 +100,7 @@ class WorkerClient:
 
     def forget(self, connection: "Connection") -> None:
         """Use a connection no more that was closed."""
+        self._in_use.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -114,6 +135,10 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.close()
+
+    def abort(self) -> None:
+        """Give up on the answer."""
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport

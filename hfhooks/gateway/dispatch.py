@@ -1,26 +1,35 @@
 """Due delivery → worker → outcome."""
 
 import asyncio
+import heapq
+import json
+import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from hfhooks.endpoints import PREFIX
+from hfhooks.endpoints import PREFIX, Endpoint
+from hfhooks.errors import JournalError, JournalFull
 from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
-from hfhooks.gateway.journal import Attempt, Delivery, Journal
-from hfhooks.wire import OWN_HEADERS
+from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
+from hfhooks.gateway.retries import Verdict, judge
+from hfhooks.wire import ATTEMPT_HEADER, OWN_HEADERS, SECRET_HEADER
 
 __all__ = ["Dispatcher", "Outcome"]
 
-AT_ONCE = 16
-"""Handlers of one endpoint that run at the same time."""
 CONNECT_AGAIN = 0.05
 """Seconds after which a worker that accepts no connection is tried again."""
-MOST_CRASHES = 3
-"""A delivery whose handler ends its process this often is given up."""
+MOST_REFUSALS = 100
+"""Connections in a row that a worker may refuse: its socket is gone, as from a folder cleaned."""
+WRITE_AGAIN = 1.0
+"""Seconds after which an outcome is written again that a full disk did not take."""
+MOST_IN_MEMORY = 256
+"""Waiting deliveries whose content is not read from the journal again when their turn comes."""
+SHORTEST_MASKED = 8
+"""Characters of a secret; a shorter one is no secret, and may stand in any text."""
+MASK = "***"
 # They belong to the sender's connection, not to the request.
 HOP_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding"}
@@ -30,12 +39,51 @@ HOP_HEADERS = frozenset(
 
 @dataclass(frozen=True)
 class Outcome:
-    """A delivery that is finished, with the attempt that finished it."""
+    """An attempt that ended, and what it made of its delivery."""
 
     delivery: Delivery
     attempt: Attempt
     response: Response | None
     """None when the worker died."""
+    retry_after: float | None = None
+    """Seconds until the next attempt, where there will be one."""
+
+
+@dataclass(order=True)
+class _Job:
+    """An unfinished delivery."""
+
+    id: int
+    endpoint: str = field(compare=False)
+    delivery: Delivery | None = field(compare=False, default=None)
+    """None where it must be read from the journal."""
+    outcome: "asyncio.Future[Outcome] | None" = field(compare=False, default=None)
+    """Of its first attempt, for the sender that may be waiting."""
+    is_suspect: bool = field(compare=False, default=False)
+    """The worker died while its handler ran."""
+
+    def tell(self, outcome: Outcome | None) -> None:
+        """Tell the sender, if one waits, the outcome, or that it will come later."""
+        if self.outcome is None or self.outcome.done():
+            return
+        if outcome is None:
+            self.outcome.cancel()
+        else:
+            self.outcome.set_result(outcome)
+
+
+@dataclass
+class _Lane:
+    """What waits and what runs for one endpoint."""
+
+    endpoint: Endpoint | None = None
+    waiting: list[_Job] = field(default_factory=list)
+    running: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many handlers may be started now."""
+        return self.endpoint.max_concurrency - self.running if self.endpoint else 0
 
 
 class Dispatcher:
@@ -46,17 +94,25 @@ class Dispatcher:
         journal: Journal,
         on_outcome: Callable[[Outcome], None],
         now: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        self.unfinished = 0
+        """How many deliveries still want a handler."""
+        self.on_unreachable: Callable[[], None] = lambda: None
+        """Called when the worker accepts no connections, though it has not ended."""
         self._journal = journal
         self._on_outcome = on_outcome
         self._now = now
+        self._chance = chance
         self._worker: WorkerClient | None = None
-        self._worker_ready = asyncio.Event()
-        self._in_turn = asyncio.Lock()
+        self._lanes: dict[str, _Lane] = defaultdict(_Lane)
+        self._suspects: list[_Job] = []
+        self._suspects_running = 0
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._changed = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
         self._is_draining = False
-        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
-        self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._running: set[asyncio.Task[Outcome]] = set()
 
     @property
     def has_worker(self) -> bool:
@@ -65,109 +121,240 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """How many handlers run now."""
-        return len(self._running)
+        return len(self._attempts)
 
-    def use(self, worker: WorkerClient | None) -> None:
-        """Send deliveries to this worker from now on, or hold them while there is none."""
+    def is_busy(self, endpoint: str) -> bool:
+        """Tell whether a delivery to this endpoint would have to wait for others."""
+        lane = self._lanes[endpoint]
+        return len(lane.waiting) >= lane.room
+
+    def use(self, worker: WorkerClient, endpoints: Iterable[Endpoint]) -> None:
+        """Send deliveries to this worker from now on; an earlier one may finish what it runs."""
         if self._worker:
             self._worker.close()
         self._worker = worker
-        if worker:
-            self._worker_ready.set()
-        else:
-            self._worker_ready.clear()
+        known = {endpoint.name: endpoint for endpoint in endpoints}
+        for name in {*self._lanes, *known}:
+            self._lanes[name].endpoint = known.get(name)
+        self._starting = self._starting or asyncio.create_task(self._start_handlers())
+        self._changed.set()
 
-    def submit(self, delivery: Delivery) -> "asyncio.Task[Outcome]":
-        """Start on a recorded delivery; the task ends when the delivery is finished.
+    def lose(self) -> None:
+        """Hold deliveries, and take back what is running: the worker is gone."""
+        if self._worker:
+            self._worker.abort()
+        self._worker = None
+
+    def submit(self, delivery: Delivery) -> "asyncio.Future[Outcome]":
+        """Take on a recorded delivery; return what will tell the outcome of its first attempt.
 
         It is cancelled where that must wait for another start of the server.
         """
-        task = asyncio.create_task(self._finish(delivery))
-        if self._is_draining:
-            task.cancel()
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        is_kept = self.unfinished < MOST_IN_MEMORY
+        self._add(_Job(delivery.id, delivery.endpoint, delivery if is_kept else None, outcome))
+        return outcome
+
+    def resume(self, left: Unfinished) -> None:
+        """Take on a delivery that an earlier server did not finish."""
+        self._add(_Job(left.id, left.endpoint, is_suspect=left.has_crashed))
 
     async def drain(self, grace: float) -> None:
         """Give running handlers this many seconds; what is left stays in the journal."""
         self._is_draining = True
-        for task in self._tasks - self._running:
-            task.cancel()
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=grace)
-            for task in late:
-                task.cancel()
-        self.use(None)
+        if self._starting:
+            self._starting.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        for job in [
+            *self._suspects,
+            *(job for lane in self._lanes.values() for job in lane.waiting),
+        ]:
+            job.tell(None)
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=grace)
+            for attempt in late:
+                attempt.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._worker:
+            self._worker.close()
+        self._worker = None
 
-    async def _finish(self, delivery: Delivery) -> Outcome:
-        async with self._slots[delivery.endpoint]:
-            outcome = None
-            while outcome is None:
-                async with self._in_turn:
-                    connection = await self._connection()
-                with self._is_running():
-                    delivery = self._journal.claim(delivery, self._now())
-                    outcome = await self._attempt(delivery, connection)
-        self._on_outcome(outcome)
-        return outcome
+    def _add(self, job: _Job) -> None:
+        self.unfinished += 1
+        self._queue(job)
 
-    async def _connection(self) -> Connection:
-        """Return a connection to the worker, waiting until there is a worker that accepts one.
+    def _queue(self, job: _Job) -> None:
+        """Let a delivery wait for its turn, which is that of its arrival."""
+        if self._is_draining:
+            job.tell(None)
+        elif job.is_suspect:
+            self._suspects.append(job)
+        else:
+            heapq.heappush(self._lanes[job.endpoint].waiting, job)
+        self._changed.set()
 
-        A worker may be dead for a moment before anybody says so; that is no attempt yet.
+    def _next(self) -> _Job | None:
+        """Return the first delivery whose handler may start now.
+
+        Suspects run one at a time: when the worker dies again, only one of them can be the cause.
         """
-        while True:
-            await self._worker_ready.wait()
-            assert self._worker is not None
-            try:
-                return await self._worker.connect()
-            except WorkerGone:
-                await asyncio.sleep(CONNECT_AGAIN)
+        jobs = [lane.waiting[0] for lane in self._lanes.values() if lane.waiting and lane.room > 0]
+        if not self._suspects_running:
+            jobs += [job for job in self._suspects if self._lanes[job.endpoint].room > 0]
+        return min(jobs, default=None)
 
-    async def _attempt(self, delivery: Delivery, connection: Connection) -> Outcome | None:
-        """Call the handler once; None when its process died and it may be called again."""
+    async def _start_handlers(self) -> None:
+        refusals = 0
+        with suppress(JournalError):  # the server ends by it
+            while True:
+                worker, job = self._worker, self._next()
+                if worker is None or job is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                try:
+                    # A worker may be dead for a moment before anybody says so, and what it was
+                    # never asked is no attempt: so the connection comes first.
+                    connection = await worker.connect()
+                except WorkerGone:
+                    refusals += 1
+                    if refusals % MOST_REFUSALS == 0:
+                        self.on_unreachable()
+                    await asyncio.sleep(CONNECT_AGAIN)
+                    continue
+                refusals = 0
+                if worker is self._worker and job is self._next():
+                    self._start(job, connection)
+                else:
+                    worker.keep(connection)
+
+    def _start(self, job: _Job, connection: Connection) -> None:
+        lane = self._lanes[job.endpoint]
+        if job.is_suspect:
+            self._suspects.remove(job)
+        else:
+            heapq.heappop(lane.waiting)
+        delivery = job.delivery or self._journal.get(job.id)
+        assert delivery and lane.endpoint
+        delivery = self._journal.claim(delivery, self._now())
+        attempt = asyncio.create_task(self._attempt(job, delivery, lane.endpoint, connection))
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+        lane.running += 1
+        self._suspects_running += job.is_suspect
+
+    async def _attempt(
+        self, job: _Job, delivery: Delivery, endpoint: Endpoint, connection: Connection
+    ) -> None:
+        """Call the handler and see to it that the outcome is recorded and told."""
         started_at, started = self._now(), time.perf_counter()
-        response = None
-        with suppress(WorkerGone):
-            response = await connection.post(_target(delivery), _headers(delivery), delivery.body)
-        attempt = _ended(delivery.attempts, started_at, time.perf_counter() - started, response)
-        status = attempt.status
-        if status == "interrupted":
-            status = "failed" if attempt.number >= MOST_CRASHES else "queued"
-        await self._journal.finish(delivery, attempt, status)
-        if status == "queued":
-            return None
-        return Outcome(replace(delivery, status=status), attempt, response)
-
-    @contextmanager
-    def _is_running(self) -> Iterator[None]:
-        task: Any = asyncio.current_task()
-        self._running.add(task)
+        response, is_interrupted = None, False
         try:
-            yield
-        finally:
-            self._running.discard(task)
+            response = await connection.post(
+                _target(delivery), _headers(delivery, endpoint), delivery.body
+            )
+        except WorkerGone:
+            pass
+        except asyncio.CancelledError:
+            is_interrupted = True
+        self._lanes[job.endpoint].running -= 1
+        self._suspects_running -= job.is_suspect
+        self._changed.set()
+        if is_interrupted:
+            verdict = INTERRUPTED
+        else:
+            verdict = judge(delivery, response, endpoint.retries, self._chance())
+        duration = time.perf_counter() - started
+        attempt = _ended(delivery.attempts, started_at, duration, response, verdict)
+        attempt = _without_secret(attempt, endpoint.secret)
+        with suppress(JournalError):  # the server ends by it
+            if await self._keep(delivery, attempt, verdict):
+                delivery = replace(delivery, status=verdict.delivery)
+                self._conclude(job, Outcome(delivery, attempt, response, verdict.retry_after))
+
+    async def _keep(self, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
+        """Record how an attempt ended, when there is room for it."""
+        due_at = None if verdict.retry_after is None else self._now() + verdict.retry_after
+        while True:
+            try:
+                return await self._journal.finish(delivery, attempt, verdict.delivery, due_at)
+            except JournalFull:
+                await asyncio.sleep(WRITE_AGAIN)
+
+    def _conclude(self, job: _Job, outcome: Outcome) -> None:
+        job.delivery = None  # what changed is in the journal
+        if outcome.delivery.status == "queued":
+            job.is_suspect |= outcome.attempt.status == "crashed"
+            self._queue(job)
+            return
+        if outcome.retry_after is None:
+            self.unfinished -= 1
+        else:
+            loop = asyncio.get_running_loop()
+            self._timers[job.id] = loop.call_later(outcome.retry_after, self._due, job)
+        job.tell(outcome)
+        self._on_outcome(outcome)
+
+    def _due(self, job: _Job) -> None:
+        del self._timers[job.id]
+        self._queue(job)
+
+
+INTERRUPTED = Verdict("interrupted", "queued")
+WHY = {
+    "crashed": "The worker process died while this handler ran.",
+    "interrupted": "The server was stopped while this handler ran.",
+}
 
 
 def _target(delivery: Delivery) -> str:
     return PREFIX + delivery.endpoint + (f"?{delivery.query}" if delivery.query else "")
 
 
-def _headers(delivery: Delivery) -> list[tuple[str, str]]:
-    return [
+def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Return the sender's headers, what the handler may know of the delivery, and the secret.
+
+    The secret is never recorded, but handlers that check it themselves want it on a retry too.
+    """
+    headers = [
         (name, value)
         for name, value in delivery.headers
         if name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
     ]
+    headers.append((ATTEMPT_HEADER, _described(delivery)))
+    if endpoint.secret and not any(name == SECRET_HEADER for name, _ in headers):
+        headers.append((SECRET_HEADER, endpoint.secret))
+    return headers
 
 
-def _ended(number: int, started_at: float, duration: float, response: Response | None) -> Attempt:
+def _described(delivery: Delivery) -> str:
+    return json.dumps(
+        {
+            "id": delivery.id,
+            "webhook_id": delivery.webhook_id,
+            "attempt": delivery.attempts,
+            "is_replay": delivery.is_replay,
+            "received_at": delivery.received_at,
+        }
+    )
+
+
+def _ended(
+    number: int, started_at: float, duration: float, response: Response | None, verdict: Verdict
+) -> Attempt:
+    common = (number, started_at, duration, verdict.attempt)
     if response is None:
-        error = "The worker process died while this handler ran."
-        return Attempt(number, started_at, duration, "interrupted", error=error)
-    status = "succeeded" if response.status < 400 else "failed"
+        return Attempt(*common, error=WHY[verdict.attempt])
     if response.outcome is None:
-        return Attempt(number, started_at, duration, status, response.status, response.body)
-    error = response.body.decode(errors="replace")
-    return Attempt(number, started_at, duration, status, response.status, error=error)
+        return Attempt(*common, response.status, response.body)
+    return Attempt(*common, response.status, error=response.body.decode(errors="replace"))
+
+
+def _without_secret(attempt: Attempt, secret: str | None) -> Attempt:
+    """Return the attempt with the secret masked where a handler repeats it, say in an error."""
+    if secret is None or len(secret) < SHORTEST_MASKED:
+        return attempt
+    error = attempt.error and attempt.error.replace(secret, MASK)
+    answer = attempt.answer.replace(secret.encode(), MASK.encode())
+    return replace(attempt, answer=answer, error=error)

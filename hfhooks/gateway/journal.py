@@ -1,29 +1,31 @@
 """Every delivery and every attempt, in SQLite. All SQL is here.
 
-One connection writes, in one thread, and commits everything that is waiting at once: a delivery is
-on disk before anyone hears that it was accepted, and many deliveries share one sync of the disk.
+A delivery is on disk before anyone hears that it was accepted.
 """
 
-import asyncio
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import Any, TypeAlias, TypeVar
 
 from hfhooks.errors import JournalError
+from hfhooks.gateway.database import Database, Reader, give_back, open_database, used_bytes
 
-__all__ = ["Attempt", "Delivery", "Journal", "open_journal"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "Journal",
+    "Retention",
+    "Unfinished",
+    "open_journal",
+    "read_delivery",
+]
 
-T = TypeVar("T")
-_Write: TypeAlias = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any] | None"]
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,23 +36,29 @@ CREATE TABLE deliveries (
     repo TEXT,
     query TEXT NOT NULL,
     headers TEXT NOT NULL,
-    body BLOB NOT NULL,
     is_replay INTEGER NOT NULL,
     status TEXT NOT NULL,
-    due_at REAL
+    due_at REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    started_at REAL
 );
 CREATE INDEX deliveries_unfinished ON deliveries (id)
     WHERE status IN ('queued', 'running', 'retrying');
-CREATE INDEX deliveries_webhook_id ON deliveries (endpoint, webhook_id)
-    WHERE webhook_id IS NOT NULL;
+CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id)
+    WHERE webhook_id IS NOT NULL AND NOT is_replay AND status NOT IN ('failed', 'ignored');
+-- Apart, because SQLite writes a row anew, with all that is in it, whenever its status changes.
+CREATE TABLE bodies (
+    delivery_id INTEGER PRIMARY KEY REFERENCES deliveries ON DELETE CASCADE,
+    body BLOB NOT NULL
+);
 CREATE TABLE attempts (
     delivery_id INTEGER NOT NULL REFERENCES deliveries ON DELETE CASCADE,
     number INTEGER NOT NULL,
     started_at REAL NOT NULL,
-    duration REAL,
+    duration REAL NOT NULL,
     status TEXT NOT NULL,
     http_status INTEGER,
-    answer BLOB,
+    answer BLOB NOT NULL,
     error TEXT,
     PRIMARY KEY (delivery_id, number)
 ) WITHOUT ROWID;
@@ -58,29 +66,66 @@ CREATE TABLE attempts (
 
 INSERT = """
 INSERT INTO deliveries
-    (endpoint, received_at, webhook_id, event, repo, query, headers, body, is_replay, status)
+    (endpoint, received_at, webhook_id, event, repo, query, headers, is_replay, status)
 VALUES
-    (:endpoint, :received_at, :webhook_id, :event, :repo, :query, :headers, :body, :is_replay,
-     :status)
+    (:endpoint, :received_at, :webhook_id, :event, :repo, :query, :headers, :is_replay, :status)
 """
-SELECT = """
+INSERT_BODY = "INSERT INTO bodies VALUES (?, ?)"
+SELECT_EARLIER = """
+SELECT id FROM deliveries
+WHERE endpoint = :endpoint AND webhook_id = :webhook_id AND NOT :is_replay
+    AND webhook_id IS NOT NULL AND NOT is_replay AND status NOT IN ('failed', 'ignored')
+"""
+CLAIM = "UPDATE deliveries SET status = 'running', attempts = ?, started_at = ? WHERE id = ?"
+# An attempt ends once, and never after a later one has begun.
+FINISH = """
+UPDATE deliveries SET status = :status, due_at = :due_at, attempts = :number
+WHERE id = :id AND attempts <= :number AND status IN ('queued', 'running', 'retrying')
+    AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND number = :number)
+"""
+INSERT_ATTEMPT = """
+INSERT INTO attempts (delivery_id, number, started_at, duration, status, http_status, answer, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+RECOVER = """
+INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
+    SELECT id, attempts, started_at, 0, 'interrupted', x'' FROM deliveries
+    WHERE status = 'running';
+UPDATE deliveries SET status = 'queued', due_at = NULL WHERE status IN ('running', 'retrying');
+"""
+SELECT_ONE = """
 SELECT id, endpoint, received_at, webhook_id, event, repo, query, headers, body, is_replay, status,
-    (SELECT count(*) FROM attempts WHERE delivery_id = id) AS attempts
-FROM deliveries
+    attempts,
+    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'failed')
+        AS failures,
+    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
+        AS crashes
+FROM deliveries JOIN bodies ON bodies.delivery_id = id WHERE id = ?
 """
-SELECT_ONE = SELECT + "WHERE id = ?"
-SELECT_UNFINISHED = SELECT + "WHERE status IN ('queued', 'running', 'retrying') ORDER BY id"
+SELECT_UNFINISHED = """
+SELECT id, endpoint,
+    EXISTS (SELECT 1 FROM attempts WHERE delivery_id = id AND status = 'crashed') AS has_crashed
+FROM deliveries WHERE status IN ('queued', 'running', 'retrying') ORDER BY id
+"""
 SELECT_ATTEMPTS = """
-SELECT number, started_at, coalesce(duration, 0.0), status, http_status, coalesce(answer, x''),
-    error
+SELECT number, started_at, duration, status, http_status, answer, error
 FROM attempts WHERE delivery_id = ? ORDER BY number
+"""
+SELECT_OLDEST_FINISHED = """
+SELECT id, received_at, length(body) FROM deliveries JOIN bodies ON delivery_id = id
+WHERE status NOT IN ('queued', 'running', 'retrying') ORDER BY id LIMIT ?
 """
 
 KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
 """Headers that may be written to disk; never the secret, cookies or authorization."""
 KEPT_ANSWER = 4096
 """Bytes of a handler's answer, and characters of its traceback, that are kept."""
-MOST_WRITES_A_COMMIT = 256
+MIB = 1024 * 1024
+MIN_FREE = 64 * MIB
+"""Bytes that must be free on the disk to record a delivery: what becomes of it needs room too."""
+MOST_PRUNED = 200
+MOST_PRUNED_BYTES = 4 * MIB
+"""Deliveries, and bytes of them, that are deleted at once, so that no commit waits long."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +150,20 @@ class Delivery:
     id: int = 0
     attempts: int = 0
     """How many times a handler was called for it."""
+    failures: int = 0
+    """How many of these raised, or answered with an error."""
+    crashes: int = 0
+    """How many of these ended the worker."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A delivery that still wants a handler, without its content."""
+
+    id: int
+    endpoint: str
+    has_crashed: bool
+    """The worker died while its handler ran."""
 
 
 @dataclass(frozen=True)
@@ -116,219 +175,154 @@ class Attempt:
     duration: float
     """Seconds."""
     status: str
-    """`succeeded`, `failed`, or `interrupted` when the worker died."""
+    """`succeeded`, `failed`, `crashed` with the worker, or `interrupted` by the server's end."""
     http_status: int | None = None
     answer: bytes = b""
     error: str | None = None
+
+    def cut(self) -> "Attempt":
+        """Return as much of it as is kept."""
+        error = self.error and self.error[-KEPT_ANSWER:]
+        return replace(self, answer=self.answer[:KEPT_ANSWER], error=error)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long finished deliveries are kept: until the first of these limits is reached."""
+
+    days: float = 30
+    deliveries: int = 10_000
+    mib: float = 256
 
 
 class Journal:
     """Records deliveries and attempts; `open_journal` makes one."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: sqlite3.Connection):
-        self.path = path
-        self._connection = connection
-        self._lock = lock
-        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
-        # A daemon: Ctrl-C between here and whoever closes us must not leave Python waiting.
-        self._thread = Thread(target=self._write, name="hfhooks-journal", daemon=True)
-        self._thread.start()
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.path = database.path
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why nothing can be recorded any more, when the disk has failed."""
+        return self._database.failure
+
+    def on_failure(self, tell: Callable[[JournalError], None]) -> None:
+        """Have that told, in another thread, when it happens."""
+        self._database.on_failure = tell
 
     async def record(self, delivery: Delivery) -> Delivery:
-        """Return the delivery with its id once it is on disk. Raises `JournalError`."""
+        """Return the delivery with its id once it is on disk.
 
-        def insert(connection: sqlite3.Connection) -> int:
-            kept = [header for header in delivery.headers if header[0] in KEPT_HEADERS]
-            cursor = connection.execute(INSERT, {**vars(delivery), "headers": json.dumps(kept)})
-            return cursor.lastrowid or 0
+        If the Hub has sent it before and it has not failed, what comes back has the status
+        `duplicate` and the id of the earlier one. Raises `JournalError`.
+        """
+        kept = [header for header in delivery.headers if header[0] in KEPT_HEADERS]
+        row = {**vars(delivery), "headers": json.dumps(kept)}
 
-        return replace(delivery, id=await self._commit(insert))
+        def insert(connection: sqlite3.Connection) -> tuple[int, str]:
+            if earlier := connection.execute(SELECT_EARLIER, row).fetchone():
+                return earlier[0], "duplicate"
+            id = connection.execute(INSERT, row).lastrowid or 0
+            connection.execute(INSERT_BODY, (id, delivery.body))
+            return id, delivery.status
+
+        id, status = await self._database.commit(insert, is_new=True)
+        return replace(delivery, id=id, status=status)
 
     def claim(self, delivery: Delivery, started_at: float) -> Delivery:
         """Note that an attempt starts, without waiting for the disk."""
         number = delivery.attempts + 1
-
-        def start(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO attempts (delivery_id, number, started_at, status)"
-                " VALUES (?, ?, ?, 'running')",
-                (delivery.id, number, started_at),
-            )
-            connection.execute(
-                "UPDATE deliveries SET status = 'running' WHERE id = ?", (delivery.id,)
-            )
-
-        self._writes.put((start, None))
+        self._database.submit(lambda c: c.execute(CLAIM, (number, started_at, delivery.id)))
         return replace(delivery, attempts=number, status="running")
 
-    async def finish(self, delivery: Delivery, attempt: Attempt, status: str) -> None:
-        """Keep how an attempt ended and what that makes of the delivery. Raises `JournalError`."""
+    async def finish(
+        self, delivery: Delivery, attempt: Attempt, status: str, due_at: float | None = None
+    ) -> bool:
+        """Keep how an attempt ended and what that makes of the delivery.
 
-        def end(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE attempts SET duration = ?, status = ?, http_status = ?, answer = ?,"
-                " error = ? WHERE delivery_id = ? AND number = ?",
-                (
-                    attempt.duration,
-                    attempt.status,
-                    attempt.http_status,
-                    attempt.answer[:KEPT_ANSWER],
-                    attempt.error and attempt.error[-KEPT_ANSWER:],
-                    delivery.id,
-                    attempt.number,
-                ),
-            )
-            connection.execute(
-                "UPDATE deliveries SET status = ? WHERE id = ?", (status, delivery.id)
-            )
+        Returns False, and keeps nothing, if that attempt has ended already or another one has
+        begun. Raises `JournalError`.
+        """
+        ending = {"id": delivery.id, "number": attempt.number, "status": status, "due_at": due_at}
 
-        await self._commit(end)
+        def end(connection: sqlite3.Connection) -> bool:
+            if not connection.execute(FINISH, ending).rowcount:
+                return False
+            connection.execute(INSERT_ATTEMPT, (delivery.id, *astuple(attempt.cut())))
+            return True
 
-    def unfinished(self) -> list[Delivery]:
+        return await self._database.commit(end)
+
+    def unfinished(self) -> list[Unfinished]:
         """Return the deliveries that still want a handler, in order of arrival."""
-        with self._reading() as connection:
-            return [_delivery(row) for row in connection.execute(SELECT_UNFINISHED)]
+        return self._database.read(_unfinished, SELECT_UNFINISHED)
 
     def get(self, id: int) -> Delivery | None:
         """Return one delivery."""
-        with self._reading() as connection:
-            row = connection.execute(SELECT_ONE, (id,)).fetchone()
-            return _delivery(row) if row else None
+        return next(iter(self._database.read(_delivery, SELECT_ONE, id)), None)
 
     def attempts(self, id: int) -> list[Attempt]:
-        """Return the attempts at a delivery, the first one first."""
-        with self._reading() as connection:
-            return [Attempt(*row) for row in connection.execute(SELECT_ATTEMPTS, (id,))]
+        """Return the attempts at a delivery that have ended, the first one first."""
+        return self._database.read(lambda row: Attempt(*row), SELECT_ATTEMPTS, id)
 
     def close(self) -> None:
         """Finish the writes that are waiting and close the file."""
-        self._writes.put(None)
-        self._thread.join()
-        self._connection.close()
-        self._lock.close()
-
-    async def _commit(self, write: Callable[[sqlite3.Connection], T]) -> T:
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writes.put((write, done))
-        return await done
-
-    def _write(self) -> None:
-        while (first := self._writes.get()) is not None:
-            writes = [first, *self._waiting()]
-            try:
-                with _transaction(self._connection):
-                    results = [write(self._connection) for write, _ in writes]
-            except sqlite3.Error as error:
-                _settle(writes, JournalError(f"{self.path}: {error}"))
-            else:
-                _settle(writes, results)
-
-    def _waiting(self) -> Iterator[_Write]:
-        for _ in range(MOST_WRITES_A_COMMIT):
-            try:
-                write = self._writes.get_nowait()
-            except Empty:
-                return
-            if write is None:
-                self._writes.put(None)
-                return
-            yield write
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)
-        connection.row_factory = sqlite3.Row
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {error}") from error
-        finally:
-            connection.close()
+        self._database.close()
 
 
-def open_journal(folder: Path) -> Journal:
+def open_journal(
+    folder: Path,
+    *,
+    holder: str = "another server",
+    retention: Retention = Retention(),  # it is frozen
+    min_free: int = MIN_FREE,
+    now: Callable[[], float] = time.time,
+) -> Journal:
     """Open the journal in this folder, making both as needed, for this process alone.
 
+    Whatever is unfinished in it is queued. `holder` is what others are told who want it too.
     Raises `JournalError` when another process has it, or it cannot be used.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / "journal.db"
-        # SQLite would create it readable by everyone.
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with ExitStack() as stack:
-            lock = stack.enter_context(closing(_connect(folder / "journal.lock", timeout=0)))
-            _hold(lock, folder)
-            connection = stack.enter_context(closing(_connect(path)))
-            _prepare(connection, path)
-            stack.pop_all()
-    except (OSError, sqlite3.Error) as error:
-        raise JournalError(f"the journal in {folder} cannot be used: {error}") from error
-    return Journal(path, connection, lock)
+    database = open_database(
+        folder.absolute() / "journal.db",
+        holder=holder,
+        version=SCHEMA_VERSION,
+        schema=SCHEMA,
+        on_open=RECOVER,
+        chore=partial(_prune, retention=retention, now=now),
+        min_free=min_free,
+    )
+    return Journal(database)
 
 
-def _connect(path: Path, timeout: float = 5) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+def read_delivery(path: Path, id: int) -> Delivery | None:
+    """Return one delivery from the journal of a running server. Raises `JournalError`."""
+    with closing(Reader(path)) as reader:
+        return next(iter(reader.rows(_delivery, SELECT_ONE, id)), None)
 
 
-def _hold(lock: sqlite3.Connection, folder: Path) -> None:
-    """Keep other servers away. The kernel releases the lock however this process ends."""
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        raise JournalError(
-            f"the journal in {folder} is in use by another server.",
-            help="Stop that one, or give this one its own: --state-dir FOLDER",
-        ) from error
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    for name, wanted in pragmas.items():
-        connection.execute(f"PRAGMA {name} = {wanted}")
-        if (value := connection.execute(f"PRAGMA {name}").fetchone()[0]) != wanted:
-            raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
-    connection.execute("PRAGMA journal_size_limit = 4194304")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        help = "Upgrade this hfhooks, or use another --state-dir."
-        raise JournalError(f"{path} was made by a newer hfhooks.", help)
-    if version == 0:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-
-
-def _settle(writes: Sequence[_Write], outcome: Sequence[Any] | JournalError) -> None:
-    """Wake everyone whose write was in this commit, with one call into their loop."""
-    waiting = [(done, number) for number, (_, done) in enumerate(writes) if done is not None]
-
-    def wake() -> None:
-        for done, number in waiting:
-            if done.cancelled():
-                continue
-            if isinstance(outcome, JournalError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome[number])
-
-    if waiting:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            waiting[0][0].get_loop().call_soon_threadsafe(wake)
+def _prune(connection: sqlite3.Connection, retention: Retention, now: Callable[[], float]) -> bool:
+    """Delete the oldest deliveries that need not be kept; tell whether there may be more."""
+    newest = connection.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
+    excess = used_bytes(connection) - retention.mib * MIB
+    oldest_kept = now() - retention.days * 24 * 3600
+    ids: list[int] = []
+    pruned = 0
+    for id, received_at, size in connection.execute(SELECT_OLDEST_FINISHED, (MOST_PRUNED,)):
+        is_surplus = id <= newest - retention.deliveries or pruned < excess
+        if pruned > MOST_PRUNED_BYTES or not (is_surplus or received_at < oldest_kept):
+            break
+        ids.append(id)
+        pruned += size
+    connection.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids])
+    return bool(ids) or give_back(connection)
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
     headers = tuple((name, value) for name, value in json.loads(row["headers"]))
     return Delivery(**{**dict(row), "headers": headers, "is_replay": bool(row["is_replay"])})
+
+
+def _unfinished(row: sqlite3.Row) -> Unfinished:
+    return Unfinished(row["id"], row["endpoint"], bool(row["has_crashed"]))

@@ -1,5 +1,6 @@
 """What a request may look like: its media type, its size, and that it is a JSON object."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,10 @@ from pydantic_core import from_json
 
 from hfhooks.wire import MAX_BODY
 
-__all__ = ["Refusal", "read_body", "check_media_type", "json_object"]
+__all__ = ["READ_WITHIN", "Refusal", "read_body", "check_media_type", "json_object"]
+
+READ_WITHIN = 10.0
+"""Seconds in which a body must have come."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Headers = Mapping[str, str]
@@ -31,8 +35,16 @@ def check_media_type(headers: Headers) -> None:
         raise Refusal(415, "unsupported_media_type")
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """Return the body. Raises `Refusal` as soon as it is too big or the sender is gone."""
+async def read_body(headers: Headers, receive: Receive, within: float = READ_WITHIN) -> bytes:
+    """Return the body. Raises `Refusal` when it is too big or too slow, or the sender is gone."""
+    try:
+        async with asyncio.timeout(within):
+            return await _read(headers, receive)
+    except TimeoutError:
+        raise Refusal(408, "too_slow", {"connection": "close"}) from None
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes:
     if int(headers.get("content-length", 0)) > MAX_BODY:
         raise Refusal(413, "too_big")
     chunks, size, more = [], 0, True

@@ -1,28 +1,44 @@
 """Endpoints → FastAPI app."""
 
+import asyncio
 import inspect
+import json
+import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, ForwardRef, cast
 
-from fastapi import Body, FastAPI, Request
+from fastapi import Body, Depends, FastAPI, Request
 from fastapi.dependencies.utils import get_typed_signature
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
+from hfhooks.delivery import Delivery, Discard, Retry
 from hfhooks.endpoints import Endpoint, Handler, Registration, checked_secret
 from hfhooks.errors import EndpointError
 from hfhooks.payload import WebhookPayload
-from hfhooks.wire import OUTCOME_HEADER, RAISED, REFUSED
+from hfhooks.wire import (
+    ATTEMPT_HEADER,
+    DISCARDED,
+    OUTCOME_HEADER,
+    RAISED,
+    REFUSED,
+    RETRY,
+    RETRY_AFTER_HEADER,
+)
 from hfhooks.worker.frames import users_traceback
 
 __all__ = ["build"]
 
+MAX_ANSWER = 16 * 1024 * 1024
+"""Bytes of a handler's answer."""
 Bare = inspect.Parameter.empty
+log = logging.getLogger(__name__)
 
 
 def build(registrations: Sequence[Registration]) -> tuple[FastAPI, list[Endpoint]]:
@@ -32,6 +48,7 @@ def build(registrations: Sequence[Registration]) -> tuple[FastAPI, list[Endpoint
     secret that cannot protect anything.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(RequestValidationError, _refused)
     secret = checked_secret(os.environ.get("WEBHOOK_SECRET"), "WEBHOOK_SECRET")
     endpoints = [_mount(app, registration, secret) for registration in registrations]
     return app, endpoints
@@ -54,28 +71,72 @@ def _mount(app: FastAPI, registration: Registration, secret: str | None) -> Endp
 
 
 class EndpointRoute(APIRoute):
-    """Tells the gateway when an answer was not written by the handler's author."""
+    """Sees to it that there is one whole answer, and says when its author did not write it."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_and_report(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except HTTPException:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = WholeAnswer(send)
+        try:
+            await super().handle(scope, receive, answer)
+        except BaseException as error:  # whatever it is, it is told
+            task = asyncio.current_task()
+            if task and task.cancelling():  # not by the handler: the worker stops
                 raise
-            except RequestValidationError as error:
-                return _report(422, REFUSED, "\n".join(_reasons(error)))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 # whatever it is, it is told
-                return _report(500, RAISED, users_traceback(error))
-
-        return handle_and_report
+            if answer.is_sent:
+                log.error("After the answer was sent:\n%s", users_traceback(error))
+            else:
+                await _told(error)(scope, receive, send)
 
 
-def _report(status: int, outcome: str, text: str) -> Response:
+class WholeAnswer:
+    """Collects what a handler sends: one that breaks off half-way is no answer."""
+
+    def __init__(self, send: Send) -> None:
+        self.is_sent = False
+        self._send = send
+        self._start: Message = {}
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if not 200 <= message["status"] <= 599:
+                raise ValueError(f"the status of an answer is 200 to 599, not {message['status']}")
+            self._start = message
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if len(self._body) > MAX_ANSWER:
+                raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
+            if not message.get("more_body", False):
+                await self._finish()
+
+    async def _finish(self) -> None:
+        self.is_sent = True
+        headers = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        if self._start["status"] not in (204, 304):  # these have no body, nor a length of it
+            headers.append((b"content-length", str(len(self._body)).encode()))
+        await self._send({**self._start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+
+def _told(error: BaseException) -> Response:
+    """Return what the gateway is told when a handler raises."""
+    if isinstance(error, Retry):
+        after = {} if error.after is None else {RETRY_AFTER_HEADER: str(error.after)}
+        return _report(500, RETRY, str(error), after)
+    if isinstance(error, Discard):
+        return _report(500, DISCARDED, str(error))
+    return _report(500, RAISED, users_traceback(error))
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return _report(422, REFUSED, "\n".join(_reasons(error)))
+
+
+def _report(
+    status: int, outcome: str, text: str, headers: Mapping[str, str] | None = None
+) -> Response:
     # A lone surrogate in an exception's text must not cost us the report.
     content = text.encode("utf-8", "backslashreplace")
-    return PlainTextResponse(content, status, headers={OUTCOME_HEADER: outcome})
+    return PlainTextResponse(content, status, headers={OUTCOME_HEADER: outcome, **(headers or {})})
 
 
 def _reasons(error: RequestValidationError) -> list[str]:
@@ -93,7 +154,10 @@ def _callable(handler: Handler) -> Handler:
         return await handler(**values)
 
     def call_in_thread(**values: Any) -> Any:
-        return handler(**values)
+        try:
+            return handler(**values)
+        except StopIteration as error:  # which no future can carry
+            raise RuntimeError("the handler raised StopIteration") from error
 
     call: Any = call_async if _is_async(handler) else call_in_thread
     parameters = [_typed(parameter) for parameter in signature.parameters.values()]
@@ -122,6 +186,17 @@ def _typed(parameter: inspect.Parameter) -> inspect.Parameter:
         )
     if parameter.default is Bare and parameter.annotation is Bare:
         return parameter.replace(annotation=WebhookPayload)
+    if parameter.annotation is Delivery:
+        return parameter.replace(annotation=Annotated[Delivery, Depends(_delivery)])
     if parameter.default is Bare and parameter.annotation in (Any, object):
         return parameter.replace(annotation=Annotated[Any, Body()])
     return parameter
+
+
+async def _delivery(request: Request) -> Delivery:
+    described = request.headers.get(ATTEMPT_HEADER)
+    if described is None:  # not by way of our gateway
+        return Delivery(webhook_id=request.headers.get("webhook-id"))
+    fields = json.loads(described)
+    received_at = datetime.fromtimestamp(fields.pop("received_at"), UTC)
+    return Delivery(**fields, received_at=received_at)

@@ -1,8 +1,9 @@
 """The pipes between a worker and the gateway that started it, as the worker holds them.
 
-JSON lines: `load` and `stop` come in on what was stdin, `ready` or `failed` goes out on what was
-stdout. The script sees an empty stdin, and what it prints goes to stderr, because the gateway's
-stdout is for data. When the gateway is gone the worker goes too.
+JSON lines. `load`, `ping` and `stop` come in on what was stdin; `ready` or `failed`, `alive`,
+`responsive` and `served` go out on what was stdout. The script sees an empty stdin, and what it
+prints goes to stderr, because the gateway's stdout is for data. When the gateway is gone the
+worker goes too.
 """
 
 import json
@@ -27,6 +28,8 @@ class Control:
         self._loads: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self.on_stop: Callable[[], None] = lambda: os._exit(0)
         """What `stop` does; until deliveries are taken there is nothing to finish."""
+        self.on_ping: Callable[[], None] = lambda: None
+        """What is done beside answering that this process is alive."""
         self._socket_file: Path | None = None
         _repoint_standard_streams()
         Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
@@ -47,6 +50,9 @@ class Control:
             if message["type"] == "load":
                 self._socket_file = message["socket"] and Path(message["socket"])
                 self._loads.put(message)
+            elif message["type"] == "ping":
+                self.report(type="alive")
+                self.on_ping()
             else:
                 self.on_stop()
         self._follow_the_gateway()

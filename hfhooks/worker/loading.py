@@ -4,8 +4,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -42,11 +42,9 @@ class Target:
     """Absolute folders that come first on `sys.path` while it is imported."""
     file: str | None = None
     """Absolute path of the script."""
-
-    @property
-    def key(self) -> str:
-        """What tells it from every other target on this machine."""
-        return self.file or f"{self.folders[0]}/{self.name}"
+    key: str = field(default="", compare=False)
+    """What the command line named, as an absolute path: the same although links behind it change,
+    or scripts come into a folder."""
 
     @property
     def label(self) -> str:
@@ -66,7 +64,7 @@ def find_targets(arguments: Sequence[str]) -> list[Target]:
         if not here:
             names = "handlers.py, app.py or main.py"
             raise UsageError(f"no script given, and no {names} here.", help=_example())
-        return [_script(here[0])]
+        return [_script(here[0], here[0])]
     found = [target for argument in arguments for target in _targets_of(argument)]
     return list(dict.fromkeys(found))
 
@@ -96,7 +94,7 @@ def _targets_of(argument: str) -> list[Target]:
     if path.is_dir():
         return _folder(path)
     if path.exists() or path.suffix == ".py" or os.sep in argument:
-        return [_script(path)]
+        return [_script(path, path)]
     return [_module(argument)]
 
 
@@ -105,10 +103,10 @@ def _folder(folder: Path) -> list[Target]:
     scripts = defaults[:1] or sorted(folder.glob("*.py"))
     if not scripts:
         raise UsageError(f"{folder}: no Python script in this folder.")
-    return [_script(script) for script in scripts]
+    return [_script(script, folder) for script in scripts]
 
 
-def _script(path: Path) -> Target:
+def _script(path: Path, named: Path) -> Target:
     if not path.exists():
         siblings = [sibling.name for sibling in path.parent.glob("*.py")]
         close = get_close_matches(path.name, siblings, n=1)
@@ -124,7 +122,8 @@ def _script(path: Path) -> Target:
         names.insert(0, root.name)
         root = root.parent
     folders = tuple(dict.fromkeys((str(path.parent), str(root))))
-    return Target(".".join(names).removesuffix(".__init__"), folders, str(path))
+    name = ".".join(names).removesuffix(".__init__")
+    return Target(name, folders, str(path), os.path.abspath(named))  # noqa: PTH100 # links stay
 
 
 def _module(name: str) -> Target:
@@ -134,7 +133,7 @@ def _module(name: str) -> Target:
         script, colon, _ = name.partition(":")
         help = f"Name the script or module only: {script}" if colon else None
         raise UsageError(f"no such file or module: {name}", help)
-    return Target(name, (folder,))
+    return Target(name, (folder,), key=f"{folder}/{name}")
 
 
 class _ScriptLoader(SourceFileLoader):
@@ -212,7 +211,7 @@ def _errors_of(target: Target) -> Iterator[None]:
     """Turn what a script raises while it loads into one line that says where and what to do."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         file, line = _place_of(error) or (target.file, None)
         where = place(file, line) if file else target.name
         if isinstance(error, HfhooksError):
@@ -245,7 +244,13 @@ def _explain(error: BaseException, target: Target) -> tuple[str, str | None]:
         return f"{kind}: {error.msg}{source}", None
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module named {error.name!r}", _how_to_get(error.name, target)
-    return f"{kind}: {error}" if str(error) else kind, None
+    return f"{kind}: {text}" if (text := _text(error)) else kind, None
+
+
+def _text(error: BaseException) -> str:
+    with suppress(Exception):  # it is the user's, and so is its __str__
+        return str(error)
+    return ""
 
 
 def _how_to_get(module: str, target: Target) -> str:

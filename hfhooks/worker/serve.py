@@ -1,9 +1,14 @@
 """Load the scripts and answer the deliveries that the gateway hands over."""
 
+import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from anyio.to_thread import current_default_thread_limiter
 
 from hfhooks.listener import Listener, run
 from hfhooks.wire import TOKEN_HEADER
@@ -24,20 +29,31 @@ def serve(message: dict[str, Any], control: Control) -> None:
     app, endpoints = build(load(targets))
     sock, port = _bind(message["socket"])
 
-    def report() -> None:
+    def started() -> None:
+        loop = asyncio.get_running_loop()
+        control.on_ping = lambda: _from_thread(loop, lambda: control.report(type="responsive"))
+        threads = current_default_thread_limiter()
+        needed = sum(endpoint.max_concurrency for endpoint in endpoints)
+        threads.total_tokens = max(threads.total_tokens, needed)
         control.report(type="ready", port=port, endpoints=[row.as_json() for row in endpoints])
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     listener = Listener(
         _Guarded(app, message["token"]) if port else app,
         sock,
-        report,
+        started,
         date_header=False,
         # The gateway keeps its connections open; after 5 seconds, the default, they would break.
         timeout_keep_alive=24 * 3600,
     )
     control.on_stop = listener.stop
     run(listener.listen())
+    control.report(type="served")
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: we are leaving
+        loop.call_soon_threadsafe(call)
 
 
 class _Guarded:

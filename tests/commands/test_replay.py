@@ -50,6 +50,53 @@ def test_stdin_is_a_file_too(start: Start, script: Script) -> None:
     assert json.loads(result.stdout) == {"name": "openai-community/gpt2"}
 
 
+RAW = b'{"event": {"scope":"repo","action":"update"}, "x": 1e999, "x":   2}'
+TWICE = """
+from fastapi import Request
+from hfhooks import Delivery, webhook_endpoint
+
+@webhook_endpoint
+async def first(request: Request, delivery: Delivery):
+    body = (await request.body()).decode()
+    return {"body": body, "id": delivery.id, "webhook_id": delivery.webhook_id,
+            "attempt": delivery.attempt, "is_replay": delivery.is_replay}
+
+@webhook_endpoint
+def second(payload: dict):
+    return "second"
+"""
+
+
+def test_a_recorded_delivery_is_run_again_byte_for_byte(start: Start, script: Script) -> None:
+    server = start(script(TWICE))
+    server.post("first", RAW, webhook_id="w1")
+    result = run_command("replay", "1")
+    known = {"body": RAW.decode(), "id": 2, "webhook_id": "w1", "attempt": 1, "is_replay": True}
+    assert (result.returncode, json.loads(result.stdout)) == (0, known)
+    again = server.post("first", RAW, webhook_id="w1")
+    assert again.json() == {"id": 1, "status": "duplicate"}
+
+
+def test_a_recorded_delivery_may_go_to_another_endpoint(start: Start, script: Script) -> None:
+    server = start(script(TWICE))
+    server.post("first", RAW)
+    assert run_command("replay", "1", "--to", "second").stdout == '"second"\n'
+
+
+def test_a_file_named_like_a_number_is_a_file(start: Start, script: Script, tmp_path: Path) -> None:
+    assert start(script(ONE)).ready
+    (tmp_path / "1").write_bytes(PULL.read_bytes())
+    result = run_command("replay", "1", cwd=tmp_path)
+    assert json.loads(result.stdout) == {"name": "openai-community/gpt2"}
+
+
+def test_a_delivery_that_is_not_recorded_is_said(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    result = run_command("replay", "404")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: no delivery 404 is recorded.\n"
+
+
 def test_several_files_are_sent_in_order(start: Start, script: Script) -> None:
     assert start(script(ONE)).ready
     result = run_command("replay", str(PULL), str(PUSH))
@@ -114,7 +161,7 @@ def test_an_endpoint_that_is_not_there_is_wrong_usage(start: Start, script: Scri
 @pytest.mark.parametrize(
     ("body", "http_status"),
     [
-        ("1 / 0", 500),
+        ("from hfhooks import Discard; raise Discard", 200),
         ("from fastapi import HTTPException; raise HTTPException(404)", 404),
     ],
 )

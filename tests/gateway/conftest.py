@@ -30,6 +30,8 @@ class Reports:
     outcomes: list[Outcome] = field(default_factory=list)
     ignored_because: list[str] = field(default_factory=list)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
+    duplicates: list[int] = field(default_factory=list)
+    full_because: list[str | None] = field(default_factory=list)
 
     def finished(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -37,8 +39,21 @@ class Reports:
     def ignored(self, delivery: Delivery, reason: str) -> None:
         self.ignored_because.append(reason)
 
+    def duplicate(self, delivery: Delivery) -> None:
+        self.duplicates.append(delivery.id)
+
+    def full(self, reason: str | None) -> None:
+        self.full_because.append(reason)
+
     def refused(self, path: str, status: int, word: str) -> None:
         self.refusals.append((path, status, word))
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the event loop turn until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -84,7 +99,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 async def dispatcher(journal: Journal, reports: Reports) -> Dispatcher:
-    return Dispatcher(journal, reports.finished, now=lambda: NOW)
+    return Dispatcher(journal, reports.finished, now=lambda: NOW, chance=lambda: 0.5)
 
 
 @pytest.fixture
@@ -94,16 +109,15 @@ async def gateway(
     """Return a function that starts what the test declared and gives an HTTP client for it."""
     async with AsyncExitStack() as stack:
 
-        async def start(wait: float = 5.0) -> httpx.AsyncClient:
+        async def start(wait: float = 5.0, **options: Any) -> httpx.AsyncClient:
             client, endpoints = await stack.enter_async_context(
                 worker(registry, tmp_path / "w.sock")
             )
             url = "http://hooks.test"
-            gate = Gateway(
-                journal, dispatcher, reports, url=url, wait=wait, token=TOKEN, now=lambda: NOW
-            )
+            options |= {"url": url, "wait": wait, "token": TOKEN, "now": lambda: NOW}
+            gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
-            dispatcher.use(client)
+            dispatcher.use(client, endpoints)
             http = httpx.AsyncClient(transport=httpx.ASGITransport(app=gate), base_url=url)
             http.gateway = gate  # type: ignore[attr-defined] # for the tests that stop it
             return await stack.enter_async_context(http)

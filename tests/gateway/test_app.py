@@ -7,12 +7,13 @@ import pytest
 from fastapi import HTTPException, Request, Response
 from pydantic import BaseModel
 
-from hfhooks import WebhookPayload, WebhooksServer, webhook_endpoint
+from hfhooks import Delivery as HandlersDelivery
+from hfhooks import Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
 from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.dispatch import Dispatcher
 from hfhooks.gateway.journal import Journal
-from tests.gateway.conftest import NOW, TOKEN, Reports
+from tests.gateway.conftest import NOW, TOKEN, Reports, until
 from tests.harness import JSON, PAYLOADS, payload_bytes
 
 PULL = payload_bytes("pr_create_v3_docs")
@@ -52,11 +53,12 @@ async def test_a_delivery_is_on_disk_before_its_handler_runs(
 
     @webhook_endpoint
     async def handler(payload: dict[str, Any]) -> None:
-        seen.extend(journal.unfinished())
+        seen.append(journal.get(1))
 
     http = await gateway()
     await http.post("/webhooks/handler", content=PULL, headers=JSON)
-    assert [(delivery.id, delivery.body) for delivery in seen] == [(1, PULL)]
+    [delivery] = seen
+    assert delivery is not None and (delivery.id, delivery.body) == (1, PULL)
 
 
 async def test_what_is_recorded(gateway: Any, journal: Journal) -> None:
@@ -121,16 +123,226 @@ async def test_without_a_worker_deliveries_are_recorded_and_answered_202(
 ) -> None:
     echo()
     http = await gateway(wait=0.02)
-    dispatcher.use(None)
+    dispatcher.lose()
     answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
     assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "queued"})
-    assert [delivery.status for delivery in journal.unfinished()] == ["queued"]
+    assert [delivery.id for delivery in journal.unfinished()] == [1]
 
 
-async def test_a_handler_that_raises_is_a_500_that_says_nothing(
+async def test_a_handler_that_raises_will_be_called_again(gateway: Any, reports: Reports) -> None:
+    @webhook_endpoint
+    def broken(payload: dict[str, Any]) -> None:
+        raise RuntimeError("not now")
+
+    http = await gateway()
+    answer = await http.post("/webhooks/broken", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "retrying"})
+    assert [outcome.retry_after for outcome in reports.outcomes] == [5]
+
+
+async def test_a_handler_says_itself_when_to_be_called_again(
     gateway: Any, reports: Reports
 ) -> None:
     @webhook_endpoint
+    def busy(delivery: HandlersDelivery) -> int:
+        if delivery.attempt == 1:
+            raise Retry("the machine is busy", after=0)
+        return delivery.attempt
+
+    http = await gateway()
+    answer = await http.post("/webhooks/busy", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"id": 1, "status": "retrying"})
+    while len(reports.outcomes) < 2:
+        await asyncio.sleep(0.001)
+    first, second = reports.outcomes
+    assert (first.attempt.error, first.retry_after) == ("the machine is busy", 0)
+    assert second.response is not None and second.response.body == b"2"
+
+
+async def test_what_a_handler_discards_need_not_be_sent_again(
+    gateway: Any, reports: Reports
+) -> None:
+    @webhook_endpoint
+    async def never(payload: dict[str, Any]) -> None:
+        raise Discard("none of my business")
+
+    http = await gateway()
+    answer = await http.post("/webhooks/never", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, {"id": 1, "status": "failed"})
+    assert reports.outcomes[0].attempt.error == "none of my business"
+
+
+async def test_what_the_hub_sends_again_is_handled_once(gateway: Any, reports: Reports) -> None:
+    echo()
+    http = await gateway()
+    headers = JSON | {"webhook-id": "w1"}
+    first, second = [
+        await http.post("/webhooks/echo", content=PULL, headers=headers) for _ in range(2)
+    ]
+    assert first.json() == json.loads(PULL)
+    assert (second.status_code, second.json()) == (200, {"id": 1, "status": "duplicate"})
+    assert (len(reports.outcomes), reports.duplicates) == (1, [1])
+
+
+async def test_of_many_copies_at_once_one_is_handled(gateway: Any, reports: Reports) -> None:
+    echo()
+    http = await gateway()
+
+    async def send(number: int) -> int:
+        headers = JSON | {"webhook-id": f"w{number % 20}"}
+        answer = await http.post("/webhooks/echo", content=PULL, headers=headers)
+        return int(answer.status_code)
+
+    statuses = await asyncio.gather(*(send(number) for number in range(100)))
+    assert set(statuses) <= {200, 202}
+    await until(lambda: len(reports.outcomes) == 20)
+    assert len(reports.duplicates) == 80
+
+
+async def test_what_failed_is_handled_when_the_hub_sends_it_again(
+    gateway: Any, reports: Reports
+) -> None:
+    failures = [RuntimeError("once")]
+
+    @webhook_endpoint(retries=0)
+    def once(payload: dict[str, Any]) -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    http = await gateway()
+    headers = JSON | {"webhook-id": "w1"}
+    answers = [await http.post("/webhooks/once", content=PULL, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [500, 200]
+    assert [outcome.delivery.id for outcome in reports.outcomes] == [1, 2]
+
+
+async def test_the_owner_may_run_anything_again(gateway: Any, reports: Reports) -> None:
+    echo()
+    http = await gateway()
+    headers = JSON | OWNER | {"webhook-id": "w1"}
+    for _ in range(2):
+        assert (await http.post("/webhooks/echo", content=PULL, headers=headers)).status_code == 200
+    assert [outcome.delivery.webhook_id for outcome in reports.outcomes] == ["w1", "w1"]
+
+
+async def test_a_handler_that_repeats_the_secret_does_not_write_it_to_disk(
+    gateway: Any, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "my_secret_key")
+
+    @webhook_endpoint
+    def tell(request: Request) -> dict[str, str]:
+        return dict(request.headers)
+
+    @webhook_endpoint
+    def shout(request: Request) -> None:
+        raise RuntimeError(request.headers["x-webhook-secret"])
+
+    http = await gateway()
+    headers = JSON | {"x-webhook-secret": "my_secret_key"}
+    told = await http.post("/webhooks/tell", content=PULL, headers=headers)
+    assert told.json()["x-webhook-secret"] == "my_secret_key"
+    await http.post("/webhooks/shout", content=PULL, headers=headers)
+    [answer], [error] = journal.attempts(1), journal.attempts(2)
+    assert b'"x-webhook-secret":"***"' in answer.answer
+    assert error.error is not None and error.error.endswith("RuntimeError: ***\n")
+    files = journal.path.parent.iterdir()
+    assert not [file for file in files if b"my_secret_key" in file.read_bytes()]
+
+
+async def test_who_would_have_to_wait_for_others_is_answered_at_once(
+    gateway: Any, reports: Reports
+) -> None:
+    go_on = asyncio.Event()
+
+    @webhook_endpoint(max_concurrency=1)
+    async def slow(payload: dict[str, Any]) -> str:
+        await go_on.wait()
+        return "done"
+
+    http = await gateway(wait=60)
+    first = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
+    await until(lambda: http.gateway._dispatcher.running)
+    second = await http.post("/webhooks/slow", content=PULL, headers=JSON)
+    assert (second.status_code, second.json()) == (202, {"id": 2, "status": "queued"})
+    go_on.set()
+    assert (await first).json() == "done"
+    await until(lambda: len(reports.outcomes) == 2)
+
+
+async def test_beyond_so_many_unfinished_deliveries_senders_are_turned_away(
+    gateway: Any, reports: Reports
+) -> None:
+    go_on = asyncio.Event()
+
+    @webhook_endpoint
+    async def slow(payload: dict[str, Any]) -> str:
+        await go_on.wait()
+        return "done"
+
+    http = await gateway(wait=0, most_unfinished=3)
+
+    async def send() -> Any:
+        return await http.post("/webhooks/slow", content=PULL, headers=JSON)
+
+    answers = [await send() for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 503, 503]
+    assert answers[-1].headers["retry-after"] == "60"
+    assert answers[-1].json() == {"error": "unavailable"}
+    go_on.set()
+    await until(lambda: len(reports.outcomes) == 3)
+    assert (await send()).status_code == 202
+    assert reports.full_because == ["3 deliveries wait for their handlers.", None]
+
+
+async def test_a_full_disk_turns_senders_away_until_there_is_room(
+    gateway: Any, journal: Journal, reports: Reports
+) -> None:
+    echo()
+    http = await gateway()
+    connection = journal._database._writer
+    connection.execute("PRAGMA max_page_count = 1").fetchall()  # as many as there are
+
+    async def send() -> int:
+        answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
+        return int(answer.status_code)
+
+    statuses = {await send() for _ in range(20)}
+    assert 503 in statuses
+    connection.execute("PRAGMA max_page_count = 100000").fetchall()
+    assert await send() == 200
+    [reason, resumed] = reports.full_because
+    assert reason is not None and "the disk is full" in reason and resumed is None
+
+
+async def test_after_a_failure_of_the_disk_nothing_is_ever_accepted(
+    gateway: Any, journal: Journal, reports: Reports
+) -> None:
+    go_on = asyncio.Event()
+
+    @webhook_endpoint
+    async def slow(payload: dict[str, Any]) -> str:
+        await go_on.wait()
+        return "done"
+
+    http = await gateway(wait=0.05)
+    waiting = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
+    await until(lambda: http.gateway._dispatcher.running)
+    writer = journal._database._writer
+    writer.execute("PRAGMA query_only = 1")  # the disk says no
+    assert (await http.post("/webhooks/slow", content=PULL, headers=JSON)).status_code == 503
+    writer.execute("PRAGMA query_only = 0")
+    assert (await http.post("/webhooks/slow", content=PULL, headers=JSON)).status_code == 503
+    go_on.set()
+    assert (await waiting).status_code == 503
+    assert journal.failure is not None and reports.full_because == []
+
+
+async def test_a_handler_that_raises_for_the_last_time_is_a_500_that_says_nothing(
+    gateway: Any, reports: Reports
+) -> None:
+    @webhook_endpoint(retries=0)
     def broken(payload: dict[str, Any]) -> None:
         raise RuntimeError("inner secret")
 
@@ -456,7 +668,8 @@ async def test_headers_of_ours_reach_no_handler(gateway: Any) -> None:
     headers = JSON | OWNER | {"x-webhook-secret": "mine", "hfhooks-outcome": "raised"}
     answer = await http.post("/webhooks/names", content=PULL, headers=headers)
     assert "x-webhook-secret" in answer.json()
-    assert not [name for name in answer.json() if name.startswith("hfhooks-")]
+    ours = [name for name in answer.json() if name.startswith("hfhooks-")]
+    assert ours == ["hfhooks-attempt"]  # which the gateway wrote
 
 
 async def test_health_is_200_while_there_is_a_worker(gateway: Any, dispatcher: Dispatcher) -> None:
@@ -464,7 +677,7 @@ async def test_health_is_200_while_there_is_a_worker(gateway: Any, dispatcher: D
     http = await gateway()
     answer = await http.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
-    dispatcher.use(None)
+    dispatcher.lose()
     answer = await http.get("/healthz")
     assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
 
@@ -532,7 +745,7 @@ async def test_a_journal_that_fails_is_a_503_and_no_handler_runs(
 ) -> None:
     echo()
     http = await gateway()
-    journal._connection.execute("PRAGMA query_only = 1")  # the disk says no
+    journal._database._writer.execute("PRAGMA query_only = 1")  # the disk says no
     answer = await http.post("/webhooks/echo", content=PULL, headers=JSON)
     assert (answer.status_code, answer.json()) == (503, {"error": "unavailable"})
     assert answer.headers["retry-after"] == "60"

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from hfhooks import WebhookPayload, WebhooksServer, webhook_endpoint
+from hfhooks import (
+    Delivery,
+    Discard,
+    Retry,
+    WebhookPayload,
+    WebhooksServer,
+    webhook_endpoint,
+)
 from hfhooks.endpoints import Registry, collecting
 from hfhooks.errors import EndpointError, SecretError
 from hfhooks.worker.app import build
@@ -290,3 +301,141 @@ def test_there_are_no_pages_about_the_app(registry: Registry) -> None:
     webhook_endpoint(nothing)
     app, _ = built(registry)
     assert [route.path for route in app.routes] == ["/webhooks/nothing"]
+
+
+async def test_a_handler_may_ask_for_its_delivery(call: Any) -> None:
+    seen: list[Delivery] = []
+
+    @webhook_endpoint
+    def ask(delivery: Delivery, payload: WebhookPayload) -> None:
+        seen.append(delivery)
+
+    attempt = {"id": 17, "webhook_id": "w1", "attempt": 2, "is_replay": True, "received_at": 60.5}
+    await call("ask", **{"hfhooks-attempt": json.dumps(attempt)})
+    received_at = datetime(1970, 1, 1, 0, 1, 0, 500_000, UTC)
+    assert seen == [Delivery(17, "w1", 2, True, received_at)]
+
+
+async def test_without_a_gateway_a_delivery_is_the_first(call: Any) -> None:
+    seen: list[Delivery] = []
+
+    @webhook_endpoint
+    async def ask(which: Delivery) -> None:
+        seen.append(which)
+
+    assert (await call("ask", **{"webhook-id": "w2"})).status_code == 200
+    [delivery] = seen
+    assert (delivery.id, delivery.webhook_id, delivery.attempt) == (0, "w2", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "after", "text"),
+    [
+        (Retry("busy", after=60), "retry", "60", "busy"),
+        (Retry(after=0.5), "retry", "0.5", ""),
+        (Retry("busy"), "retry", None, "busy"),
+        (Discard("why"), "discarded", None, "why"),
+    ],
+)
+async def test_what_a_handler_says_by_raising(
+    call: Any, error: Exception, outcome: str, after: str | None, text: str
+) -> None:
+    @webhook_endpoint
+    def speak() -> None:
+        raise error
+
+    answer = await call("speak")
+    assert (answer.status_code, answer.text) == (500, text)
+    assert answer.headers["hfhooks-outcome"] == outcome
+    assert answer.headers.get("hfhooks-retry-after") == after
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x" * 1_000_000
+
+
+async def broken() -> AsyncIterator[bytes]:
+    yield b"half an answer"
+    raise RuntimeError("and no more")
+
+
+class Odd(BaseException):
+    pass
+
+
+def cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+def raises(error: BaseException) -> Callable[[], None]:
+    def handler() -> None:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (lambda: StreamingResponse(endless()), "an answer of more than 16777216 bytes"),
+        (lambda: StreamingResponse(broken()), "RuntimeError: and no more"),
+        (lambda: Response(status_code=101), "the status of an answer is 200 to 599, not 101"),
+        (lambda: Response(status_code=999), "the status of an answer is 200 to 599, not 999"),
+        (raises(Odd("odd")), "Odd: odd"),
+        (raises(KeyboardInterrupt()), "KeyboardInterrupt"),
+        (raises(StopIteration()), "the handler raised StopIteration"),
+        (raises(HTTPException(400, detail=object())), "not JSON serializable"),
+        (cancelled, "CancelledError"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_whatever_is_no_whole_answer_is_told_once(
+    call: Any, handler: Any, words: str, is_async: bool
+) -> None:
+    if is_async:
+
+        @webhook_endpoint("/odd")
+        async def odd() -> Any:
+            return handler()
+
+    else:
+
+        @webhook_endpoint("/odd")
+        def odd() -> Any:
+            return handler()
+
+    if is_async and "StopIteration" in words:
+        words = "StopIteration"  # which a coroutine turns into a RuntimeError itself
+    answer = await call("odd")
+    assert (answer.status_code, answer.headers["hfhooks-outcome"]) == (500, "raised")
+    assert words in answer.text
+
+
+async def test_an_answer_has_the_length_it_has(call: Any) -> None:
+    @webhook_endpoint
+    def lies() -> Response:
+        return Response(b"0123456789", headers={"content-length": "5"})
+
+    answer = await call("lies")
+    assert (answer.content, answer.headers["content-length"]) == (b"0123456789", "10")
+
+
+async def test_a_streamed_answer_comes_whole(call: Any) -> None:
+    @webhook_endpoint
+    def streams() -> StreamingResponse:
+        return StreamingResponse(iter(["a", "b", "c"]))
+
+    assert (await call("streams")).text == "abc"
+
+
+async def test_a_background_task_that_fails_is_logged_and_the_answer_stays(
+    call: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @webhook_endpoint
+    def later(tasks: BackgroundTasks) -> str:
+        tasks.add_task(raises(RuntimeError("too late")))
+        return "done"
+
+    assert (await call("later")).json() == "done"
+    assert "too late" in caplog.text

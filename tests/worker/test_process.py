@@ -185,3 +185,17 @@ def test_modules_of_the_working_folder_do_not_disturb_it(script: Script, tmp_pat
         [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert "ZeroDivisionError" not in found.stderr
+
+
+def test_it_says_that_it_is_alive_and_that_its_loop_turns(
+    worker: WorkerProcess, load: Any, script: Script
+) -> None:
+    assert load(script(HANDLER))["type"] == "ready"
+    worker.send(type="ping")
+    reports = worker.reports()
+    assert [next(reports)["type"] for _ in range(2)] == ["alive", "responsive"]
+
+
+def test_while_it_loads_it_says_that_it_is_alive(worker: WorkerProcess, script: Script) -> None:
+    worker.send(type="ping")
+    assert next(worker.reports()) == {"type": "alive"}

@@ -1,0 +1,395 @@
+"""A SQLite file of which this process is the only writer, on a disk that is not trusted.
+
+One connection writes, in one thread, and commits everything that is waiting at once, so that many
+writes share one sync of the disk. When the disk is full writes are refused until there is room
+again; when it has failed they are refused for good, because after a failed sync nobody knows what
+is on it, whatever SQLite says (https://wiki.postgresql.org/wiki/Fsync_Errors).
+"""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeAlias, TypeVar
+
+from hfhooks.errors import DiskError, JournalError, JournalFull
+
+__all__ = ["Database", "Reader", "give_back", "open_database", "used_bytes"]
+
+T = TypeVar("T")
+Apply: TypeAlias = Callable[[sqlite3.Connection], T]
+
+MOST_WRITES_A_COMMIT = 256
+CHORE_EVERY = 100
+"""New rows after which the chore is done."""
+HOUR = 3600.0
+DISK_ERRORS = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+"""Result codes that say nothing about what is in the file."""
+MOST_CHECKED = 512 * 1024 * 1024
+"""Bytes of a file that is checked when it is opened; it takes about a second."""
+GIVE_BACK_PAGES = 512
+"""Pages, of 4 KiB as a rule, that are given back to the disk at once."""
+
+
+@dataclass(frozen=True)
+class _Write:
+    apply: Apply[Any]
+    done: "asyncio.Future[Any] | None" = None
+    is_new: bool = False
+
+
+class Reader:
+    """Reads the file, also beside the process that writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
+        self._connection.row_factory = sqlite3.Row
+        # SQLite opens the file at the first query, and until then the writer thinks it is alone.
+        self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
+
+    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: object) -> list[T]:
+        """Return the rows of a query, converted. Raises `JournalError`."""
+        try:
+            return [convert(row) for row in self._connection.execute(query, values).fetchall()]
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise _explained(self._path, error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Database:
+    """Commits writes and answers reads; `open_database` makes one.
+
+    `failure` is set, and `on_failure` called in the writing thread, when the disk has failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        writer: sqlite3.Connection,
+        reader: Reader,
+        lock: sqlite3.Connection,
+        *,
+        chore: Apply[bool],
+        min_free: int,
+    ) -> None:
+        self.path = path
+        self.failure: JournalError | None = None
+        self.on_failure: Callable[[JournalError], None] = lambda _: None
+        self._writer, self._reader, self._lock = writer, reader, lock
+        self._chore = chore
+        self._min_free = min_free
+        self._until_chore = 0
+        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        # A daemon: Ctrl-C between here and whoever closes us must not leave Python waiting.
+        self._thread = Thread(target=self._write, name="hfhooks-journal", daemon=True)
+        self._thread.start()
+
+    async def commit(self, apply: Apply[T], is_new: bool = False) -> T:
+        """Return what `apply` returns once its writes are on disk.
+
+        A write that `is_new` is refused where the disk is nearly full: the room that is left is
+        for what became of the older ones. Raises `JournalError`.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writes.put(_Write(apply, done, is_new))
+        return await done
+
+    def submit(self, apply: Apply[Any]) -> None:
+        """Write before whatever is committed next, without waiting for the disk."""
+        self._writes.put(_Write(apply))
+
+    def read(self, convert: Callable[[sqlite3.Row], T], query: str, *values: object) -> list[T]:
+        """Return the rows of a query, converted. Raises `JournalError`."""
+        try:
+            return self._reader.rows(convert, query, *values)
+        except JournalError as error:
+            self._fail(error)
+            raise
+
+    def close(self) -> None:
+        """Finish the writes that are waiting and close the file."""
+        self._writes.put(None)
+        self._thread.join()
+        # The last one to close copies the log into the database, unless it may only read: of a
+        # disk that has failed nothing is copied.
+        both = (self._writer, self._reader) if self.failure else (self._reader, self._writer)
+        for connection in (*both, self._lock):
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _write(self) -> None:
+        while (first := self._next()) is not None:
+            if writes := self._with_room([first, *self._waiting()]):
+                _settle(writes, self._together([write.apply for write in writes]))
+            self._until_chore -= sum(write.is_new for write in writes)
+            if self._until_chore <= 0:
+                self._do_chore()
+
+    def _next(self) -> _Write | None:
+        """Wait for a write; do the chore meanwhile, while there is any, and once an hour."""
+        while True:
+            try:
+                return self._writes.get(timeout=HOUR if self._until_chore > 0 else 0)
+            except Empty:
+                self._do_chore()
+
+    def _waiting(self) -> Iterator[_Write]:
+        for _ in range(MOST_WRITES_A_COMMIT):
+            try:
+                write = self._writes.get_nowait()
+            except Empty:
+                return
+            if write is None:
+                self._writes.put(None)
+                return
+            yield write
+
+    def _with_room(self, writes: Sequence[_Write]) -> Sequence[_Write]:
+        new = [write for write in writes if write.is_new]
+        if not new or self._free_bytes() >= self._min_free:
+            return writes
+        _settle(new, JournalFull(f"{self.path}: the disk is nearly full."))
+        return [write for write in writes if not write.is_new]
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return self._min_free  # SQLite will say what is wrong
+
+    def _together(self, writes: Sequence[Apply[T]]) -> list[T] | JournalError:
+        """Commit all of the writes or none."""
+        if self.failure:
+            return self.failure
+        try:
+            with _transaction(self._writer):
+                return [write(self._writer) for write in writes]
+        except Exception as error:  # noqa: BLE001 # whatever it is, nothing may be acknowledged
+            explained = _explained(self.path, error)
+            self._fail(explained)
+            return explained
+
+    def _fail(self, error: JournalError) -> None:
+        if not isinstance(error, JournalFull):
+            self.failure = error
+            self.on_failure(error)
+
+    def _do_chore(self) -> None:
+        done = self._together([self._chore])
+        self._checkpoint()
+        is_more = not isinstance(done, JournalError) and done[0]
+        self._until_chore = 0 if is_more else CHORE_EVERY
+
+    def _checkpoint(self) -> None:
+        """Copy the log into the database, as SQLite does by itself, but without saying errors."""
+        if self.failure:
+            return
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self._fail(_explained(self.path, error))
+
+
+def open_database(
+    path: Path,
+    *,
+    holder: str,
+    version: int,
+    schema: str,
+    on_open: str,
+    chore: Apply[bool],
+    min_free: int,
+) -> Database:
+    """Open the file, making it and its folder as needed, for this process alone.
+
+    `on_open` is run before anyone reads. `chore` is called now and then, in the writing thread,
+    and tells whether there is more of it. `holder` is what others are told who want the file too.
+    Raises `JournalError` when another process has it, or it cannot be used.
+    """
+    try:
+        _create(path)
+        with ExitStack() as stack:
+            lock = stack.enter_context(closing(_connect(path.with_suffix(".lock"), timeout=0)))
+            _hold(lock, path, holder)
+            writer = stack.enter_context(closing(_connect(path)))
+            _prepare(writer, path)
+            _check(writer, path)
+            _make_schema(writer, path, version, schema)
+            writer.executescript(f"BEGIN IMMEDIATE; {on_open} COMMIT;")
+            reader = stack.enter_context(closing(Reader(path)))
+            stack.pop_all()
+    except (OSError, sqlite3.Error, ValueError) as error:  # what is damaged may not be text
+        if isinstance(error, OSError) or _code(error) in (*DISK_ERRORS, sqlite3.SQLITE_FULL):
+            what = f"the journal in {path.parent} cannot be used: {error}"
+            raise JournalError(what) from error
+        raise _damaged(path, error) from error
+    return Database(path, writer, reader, lock, chore=chore, min_free=min_free)
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return how much of the file holds something."""
+    pages, free = _pages(connection)
+    return (pages - free) * int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+
+def give_back(connection: sqlite3.Connection) -> bool:
+    """Make a file that is mostly empty smaller, a part at a time; tell whether it was."""
+    pages, free = _pages(connection)
+    if free * 2 < pages or free < GIVE_BACK_PAGES:
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({GIVE_BACK_PAGES})").fetchall()
+    return True
+
+
+def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many pages the file has, and how many of them are empty."""
+    names = ("page_count", "freelist_count")
+    pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return pages, free
+
+
+def _create(path: Path) -> None:
+    _make(path.parent)
+    # SQLite would create it readable by everyone.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _make(folder: Path) -> None:
+    """Make a folder that a power loss cannot take away: SQLite syncs the file's own folder only."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name != "nt":  # where a folder cannot be opened
+        parent = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+def _connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
+    )
+
+
+def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
+    """Keep other servers away. The kernel releases the lock however this process ends."""
+    name = path.with_suffix(".holder")
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        first = name.read_text() if name.exists() else "another server"
+        raise JournalError(
+            f"the journal in {path.parent} is in use by {first}.",
+            help="Stop that one, or give this one its own: --state-dir FOLDER",
+        ) from error
+    name.write_text(holder)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "fullfsync": 1}
+    for name, wanted in pragmas.items():
+        # All of it: the switch to WAL commits, and may fail, after its row is there.
+        connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
+        if (value := connection.execute(f"PRAGMA {name}").fetchone()[0]) != wanted:
+            raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
+    connection.execute("PRAGMA checkpoint_fullfsync = 1")
+    connection.execute("PRAGMA journal_size_limit = 4194304")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Look for damage, unless that takes longer than a start may take."""
+    if path.stat().st_size > MOST_CHECKED:
+        return
+    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _damaged(path, verdict)
+
+
+def _make_schema(connection: sqlite3.Connection, path: Path, version: int, schema: str) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, version):
+        raise JournalError(
+            f"{path} has version {found}, and this hfhooks knows {version}.",
+            help="Use the hfhooks that made it, or give this one its own: --state-dir FOLDER",
+        )
+    if found == 0:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;"
+        )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+def _explained(path: Path, error: Exception) -> JournalError:
+    """Return what an error of a running database means."""
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return JournalFull(f"{path}: the disk is full.")
+    if code in DISK_ERRORS:
+        return DiskError(f"{path}: {error}. Nothing more is accepted.")
+    return _damaged(path, error)
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code, 0 for an error that is not SQLite's."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _damaged(path: Path, why: object) -> JournalError:
+    return JournalError(
+        f"{path} is damaged: {why}",
+        help=f"It is kept as it is. Start anew: mv {path.parent} {path.parent}.damaged. "
+        f"Read what can be read: sqlite3 {path} .recover",
+    )
+
+
+def _settle(writes: Sequence[_Write], outcome: Sequence[Any] | JournalError) -> None:
+    """Wake everyone whose write was in this commit, with one call into their loop."""
+    waiting = [(write.done, number) for number, write in enumerate(writes) if write.done]
+
+    def wake() -> None:
+        for done, number in waiting:
+            if done.cancelled():
+                continue
+            if isinstance(outcome, JournalError):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome[number])
+
+    if waiting:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            waiting[0][0].get_loop().call_soon_threadsafe(wake)
