@@ -1,0 +1,48 @@
+"""A short campaign; `make faults` runs the long one."""
+
+import errno
+from collections.abc import Sequence
+
+import pytest
+
+from tests.campaigns.disk import why_not, workspace
+from tests.campaigns.faults import (
+    DATABASE,
+    LOST_WITH_THE_POWER,
+    WENT_ON,
+    Fault,
+    Run,
+    campaign,
+    strike,
+)
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no disk can fail: {why_not()}")
+
+
+@pytest.fixture(scope="module")
+def runs() -> Sequence[Run]:
+    return campaign(32, seed=1)
+
+
+def test_a_disk_that_fails_takes_no_acknowledged_delivery_with_it(runs: Sequence[Run]) -> None:
+    assert sum(run.counts["failed"] > 0 for run in runs) > 24
+    wrong = {str(run.fault): run.wrong for run in runs if run.wrong.keys() - {WENT_ON}}
+    assert not wrong
+
+
+def test_nothing_is_acknowledged_after_a_failed_sync(runs: Sequence[Run]) -> None:
+    assert not [str(run.fault) for run in runs if WENT_ON in run.wrong]
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_a_journal_that_cannot_switch_to_the_write_ahead_log_is_not_used(operation: str) -> None:
+    fault = Fault(operation, DATABASE, errno.EIO, "once", at=1)
+    with workspace() as (folder, library):
+        run = strike(folder, library, "FULL", fault)
+    assert run.counts["failed"] == 1 and run.counts["sent"] == 0 and not run.wrong
+
+
+def test_the_campaign_sees_what_an_acknowledgement_before_the_sync_loses() -> None:
+    assert any(
+        LOST_WITH_THE_POWER in run.wrong for run in campaign(4, seed=1, synchronous="NORMAL")
+    )
