@@ -17,17 +17,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 
-PAYLOAD = (Path(__file__).parents[1] / "payloads" / "pr_create_v3_docs.json").read_bytes()
-HANDLER = """
-async def train(payload: WebhookPayload):
-    return {"name": payload.repo.name}
-"""
-HFHOOKS_SCRIPT = f"from hfhooks import WebhookPayload, webhook_endpoint\n@webhook_endpoint{HANDLER}"
-FASTAPI_SCRIPT = f"""from fastapi import FastAPI
-from hfhooks import WebhookPayload
-app = FastAPI()
-@app.post("/webhooks/train"){HANDLER}"""
-BIN = Path(sys.executable).parent
+from tests.benchmarks.load import BIN, FASTAPI_SCRIPT, HFHOOKS_SCRIPT, PAYLOAD
+
 OURS = [str(BIN / "hfhooks"), "serve", "with_hfhooks.py", "--port"]
 PEERS = [str(BIN / "uvicorn"), "with_fastapi:app", "--port"]
 COMMANDS = {
