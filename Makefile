@@ -5,10 +5,10 @@ INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench clean
+.PHONY: help install serve test check format bench crash powerloss faults clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with hfhooks and what developing it needs
 
@@ -41,6 +41,18 @@ format: $(INSTALLED) ## Format the code and mend what the linter can mend
 
 bench: $(INSTALLED) ## Measure hfhooks beside its peers
 	$(BIN)/python tests/benchmarks/start.py
+	$(BIN)/python tests/benchmarks/acknowledge.py
+	$(BIN)/python tests/benchmarks/blocked.py
+	$(BIN)/python tests/benchmarks/million.py
+
+crash: $(INSTALLED) ## Kill servers 1,000 times and look for lost deliveries
+	$(BIN)/python tests/campaigns/crash.py 1000 --parallel 3
+
+powerloss: $(INSTALLED) ## Lose power between any two writes and look for lost deliveries
+	$(BIN)/python -m tests.campaigns.powerloss
+
+faults: $(INSTALLED) ## Make writes and syncs of the disk fail and look for lost deliveries
+	$(BIN)/python -m tests.campaigns.faults
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
