@@ -7,9 +7,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote_plus
 
 from hfhooks.endpoints import PREFIX, Endpoint
@@ -32,6 +32,7 @@ __all__ = ["Gateway", "Reporter"]
 
 MOST_UNFINISHED = 10_000
 """Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -58,7 +59,7 @@ class Reporter(Protocol):
 class Answer:
     status: int
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
+    headers: Headers = ((b"content-type", b"application/json"),)
 
     @classmethod
     def of(cls, status: int, content: dict[str, Any], *headers: tuple[str, str]) -> "Answer":
@@ -190,31 +191,40 @@ class Gateway:
         mismatch = endpoint.filter.mismatch(payload)
         event = event_of(payload)
         webhook_id = request.headers.get("webhook-id", "")
-        delivery = await self._record(
-            Delivery(
-                endpoint=endpoint.name,
-                received_at=self._now(),
-                query=request.query_without_secret,
-                headers=tuple(
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in request.raw_headers
-                ),
-                body=body,
-                event=str(event) if event else None,
-                repo=repo_of(payload),
-                webhook_id=webhook_id if WEBHOOK_ID.fullmatch(webhook_id) else None,
-                is_replay=is_replay,
-                status="ignored" if mismatch else "queued",
-            )
+        delivery = Delivery(
+            endpoint=endpoint.name,
+            received_at=self._now(),
+            query=request.query_without_secret,
+            headers=tuple(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in request.raw_headers
+            ),
+            body=body,
+            event=str(event) if event else None,
+            repo=repo_of(payload),
+            webhook_id=webhook_id if WEBHOOK_ID.fullmatch(webhook_id) else None,
+            is_replay=is_replay,
+            status="ignored" if mismatch else "queued",
         )
-        answer, status = await self._handle(delivery, mismatch)
+        answer, own_headers = await self._handle(delivery, mismatch)
         if self._journal.failure:
             raise Refusal(503, "unavailable", {"retry-after": "60"})
-        if is_replay:
-            own = ((DELIVERY_HEADER, str(delivery.id)), (STATUS_HEADER, status))
-            extra = tuple((name.encode(), value.encode()) for name, value in own)
-            return Answer(answer.status, answer.body, answer.headers + extra)
-        return answer
+        return replace(answer, headers=answer.headers + own_headers) if is_replay else answer
+
+    async def _handle(self, delivery: Delivery, mismatch: str | None) -> tuple[Answer, Headers]:
+        """Record a delivery; return the answer to it, and what its owner is told beside."""
+        with self._dispatcher.arriving(delivery.endpoint) as has_turn:
+            delivery = await self._record(delivery)
+            if delivery.status == "duplicate":
+                self._reporter.duplicate(delivery)
+                return _own_answer(200, delivery, "duplicate")
+            if mismatch:
+                self._reporter.ignored(delivery, mismatch)
+                return _own_answer(200, delivery, "ignored")
+            first_outcome = self._dispatcher.submit(delivery)
+        # Where a delivery has to wait for others, so would its sender, and the next, and the next.
+        outcome = await self._in_time(first_outcome) if has_turn else None
+        return _answer_with(outcome) if outcome else _own_answer(202, delivery, "queued")
 
     async def _record(self, delivery: Delivery) -> Delivery:
         """Return the delivery once it is on disk. Raises `Refusal` when that cannot be."""
@@ -232,22 +242,14 @@ class Gateway:
             self._reporter.full(None)
         return recorded
 
-    async def _handle(self, delivery: Delivery, mismatch: str | None) -> tuple[Answer, str]:
-        if delivery.status == "duplicate":
-            self._reporter.duplicate(delivery)
-            return _own_answer(200, delivery, "duplicate"), "duplicate"
-        if mismatch:
-            self._reporter.ignored(delivery, mismatch)
-            return _own_answer(200, delivery, "ignored"), "ignored"
-        # Where it has to wait for others, so would the sender, and the next one, and the next.
-        wait = 0 if self._dispatcher.is_busy(delivery.endpoint) else self._wait
-        first_outcome = self._dispatcher.submit(delivery)
-        if wait:
-            await asyncio.wait({first_outcome}, timeout=wait)
-        if not first_outcome.done() or first_outcome.cancelled():
-            return _own_answer(202, delivery, "queued"), "queued"
-        outcome = first_outcome.result()
-        return _answer_with(outcome), outcome.delivery.status
+    async def _in_time(self, outcome: "asyncio.Future[Outcome | None]") -> Outcome | None:
+        if self._wait == 0:
+            return None
+        try:
+            async with asyncio.timeout(self._wait):
+                return await outcome
+        except TimeoutError:
+            return None
 
     def _is_owner(self, request: Request) -> bool:
         given = request.headers.get(TOKEN_HEADER)
@@ -301,21 +303,30 @@ def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
         return {}
 
 
-def _own_answer(http_status: int, delivery: Delivery, status: str) -> Answer:
-    return Answer.of(http_status, {"id": delivery.id, "status": status})
+def _own_answer(http_status: int, delivery: Delivery, status: str) -> tuple[Answer, Headers]:
+    answer = Answer.of(http_status, {"id": delivery.id, "status": status})
+    return answer, _own_headers(delivery, status)
 
 
-def _answer_with(outcome: Outcome) -> Answer:
-    response, status = outcome.response, outcome.delivery.status
-    if status == "retrying":
-        return _own_answer(202, outcome.delivery, status)
+def _answer_with(outcome: Outcome) -> tuple[Answer, Headers]:
+    response, delivery = outcome.response, outcome.delivery
+    if delivery.status == "retrying":
+        return _own_answer(202, delivery, "retrying")
     if response is not None and response.outcome is None:
-        headers = [(name, value) for name, value in response.headers if _is_public(name)]
-        return Answer(response.status, response.body, tuple(headers))
+        headers = tuple((name, value) for name, value in response.headers if _is_public(name))
+        own = _own_headers(delivery, delivery.status)
+        return Answer(response.status, response.body, headers), own
     # The Hub suspends webhooks that answer 4xx or 5xx. A payload that does not fit the handler's
     # model is our failure, not the sender's; what is discarded need not be sent again.
     is_settled = response is not None and response.outcome in (REFUSED, DISCARDED)
-    return _own_answer(200 if is_settled else 500, outcome.delivery, status)
+    return _own_answer(200 if is_settled else 500, delivery, delivery.status)
+
+
+def _own_headers(delivery: Delivery, status: str) -> Headers:
+    return (
+        (DELIVERY_HEADER.encode(), str(delivery.id).encode()),
+        (STATUS_HEADER.encode(), status.encode()),
+    )
 
 
 def _is_public(header: bytes) -> bool:

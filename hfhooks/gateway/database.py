@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ T = TypeVar("T")
 Apply: TypeAlias = Callable[[sqlite3.Connection], T]
 
 MOST_WRITES_A_COMMIT = 256
+SOON = 0.02
+"""Seconds that a write which can wait waits for others to share a commit with."""
 CHORE_EVERY = 100
 """New rows after which the chore is done."""
 HOUR = 3600.0
@@ -96,24 +99,40 @@ class Database:
         self._chore = chore
         self._min_free = min_free
         self._until_chore = 0
-        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        self._writes: deque[_Write] = deque()
+        self._wake: SimpleQueue[bool] = SimpleQueue()
+        """True: there is something to write; False: and after that nothing more."""
+        self._waking: asyncio.TimerHandle | None = None
         # A daemon: Ctrl-C between here and whoever closes us must not leave Python waiting.
         self._thread = Thread(target=self._write, name="hfhooks-journal", daemon=True)
         self._thread.start()
 
-    async def commit(self, apply: Apply[T], is_new: bool = False) -> T:
+    async def commit(self, apply: Apply[T], is_new: bool = False, can_wait: bool = False) -> T:
         """Return what `apply` returns once its writes are on disk.
 
         A write that `is_new` is refused where the disk is nearly full: the room that is left is
-        for what became of the older ones. Raises `JournalError`.
+        for what became of the older ones. One that `can_wait` shares the next commit, which comes
+        soon. Writes are applied in the order in which they came. Raises `JournalError`.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writes.put(_Write(apply, done, is_new))
+        self._put(_Write(apply, done, is_new), can_wait)
         return await done
 
     def submit(self, apply: Apply[Any]) -> None:
-        """Write before whatever is committed next, without waiting for the disk."""
-        self._writes.put(_Write(apply))
+        """Write with the next commit, without waiting for the disk."""
+        self._put(_Write(apply), can_wait=False)
+
+    def _put(self, write: _Write, can_wait: bool) -> None:
+        self._writes.append(write)
+        if not can_wait:
+            self._wake.put(True)
+        elif self._waking is None:
+            loop = asyncio.get_running_loop()
+            self._waking = loop.call_later(SOON, self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._waking = None
+        self._wake.put(True)
 
     def read(self, convert: Callable[[sqlite3.Row], T], query: str, *values: object) -> list[T]:
         """Return the rows of a query, converted. Raises `JournalError`."""
@@ -125,7 +144,7 @@ class Database:
 
     def close(self) -> None:
         """Finish the writes that are waiting and close the file."""
-        self._writes.put(None)
+        self._wake.put(False)
         self._thread.join()
         # The last one to close copies the log into the database, unless it may only read: of a
         # disk that has failed nothing is copied.
@@ -135,31 +154,28 @@ class Database:
                 connection.close()
 
     def _write(self) -> None:
-        while (first := self._next()) is not None:
-            if writes := self._with_room([first, *self._waiting()]):
-                _settle(writes, self._together([write.apply for write in writes]))
-            self._until_chore -= sum(write.is_new for write in writes)
-            if self._until_chore <= 0:
-                self._do_chore()
+        is_open = True
+        while is_open:
+            is_open = self._wait()
+            while self._writes:
+                self._write_some()
 
-    def _next(self) -> _Write | None:
-        """Wait for a write; do the chore meanwhile, while there is any, and once an hour."""
+    def _wait(self) -> bool:
+        """Wait until something is to be written, doing the chore meanwhile; False at the end."""
         while True:
             try:
-                return self._writes.get(timeout=HOUR if self._until_chore > 0 else 0)
+                return self._wake.get(timeout=HOUR if self._until_chore > 0 else 0)
             except Empty:
                 self._do_chore()
 
-    def _waiting(self) -> Iterator[_Write]:
-        for _ in range(MOST_WRITES_A_COMMIT):
-            try:
-                write = self._writes.get_nowait()
-            except Empty:
-                return
-            if write is None:
-                self._writes.put(None)
-                return
-            yield write
+    def _write_some(self) -> None:
+        number = min(len(self._writes), MOST_WRITES_A_COMMIT)
+        taken = [self._writes.popleft() for _ in range(number)]
+        if writes := self._with_room(taken):
+            _settle(writes, self._together([write.apply for write in writes]))
+        self._until_chore -= sum(write.is_new for write in writes)
+        if self._until_chore <= 0:
+            self._do_chore()
 
     def _with_room(self, writes: Sequence[_Write]) -> Sequence[_Write]:
         new = [write for write in writes if write.is_new]
@@ -316,6 +332,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
     connection.execute("PRAGMA checkpoint_fullfsync = 1")
     connection.execute("PRAGMA journal_size_limit = 4194304")
+    # The chore does it, and is told errors.
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -6,8 +6,8 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from hfhooks.endpoints import PREFIX, Endpoint
@@ -25,6 +25,10 @@ MOST_REFUSALS = 100
 """Connections in a row that a worker may refuse: its socket is gone, as from a folder cleaned."""
 WRITE_AGAIN = 1.0
 """Seconds after which an outcome is written again that a full disk did not take."""
+BURST = 24
+"""Deliveries that arrive at once above which the sender's answer comes first."""
+FEW = 2
+"""Handlers that run during a burst."""
 MOST_IN_MEMORY = 256
 """Waiting deliveries whose content is not read from the journal again when their turn comes."""
 SHORTEST_MASKED = 8
@@ -57,18 +61,14 @@ class _Job:
     endpoint: str = field(compare=False)
     delivery: Delivery | None = field(compare=False, default=None)
     """None where it must be read from the journal."""
-    outcome: "asyncio.Future[Outcome] | None" = field(compare=False, default=None)
-    """Of its first attempt, for the sender that may be waiting."""
+    outcome: "asyncio.Future[Outcome | None] | None" = field(compare=False, default=None)
+    """Of its first attempt, for the sender that may be waiting; None if that comes too late."""
     is_suspect: bool = field(compare=False, default=False)
     """The worker died while its handler ran."""
 
     def tell(self, outcome: Outcome | None) -> None:
-        """Tell the sender, if one waits, the outcome, or that it will come later."""
-        if self.outcome is None or self.outcome.done():
-            return
-        if outcome is None:
-            self.outcome.cancel()
-        else:
+        """Tell the sender, if one still waits."""
+        if self.outcome is not None and not self.outcome.done():
             self.outcome.set_result(outcome)
 
 
@@ -77,6 +77,7 @@ class _Lane:
     """What waits and what runs for one endpoint."""
 
     endpoint: Endpoint | None = None
+    arriving: int = 0
     waiting: list[_Job] = field(default_factory=list)
     running: int = 0
 
@@ -98,6 +99,7 @@ class Dispatcher:
     ) -> None:
         self.unfinished = 0
         """How many deliveries still want a handler."""
+        self._arriving = 0
         self.on_unreachable: Callable[[], None] = lambda: None
         """Called when the worker accepts no connections, though it has not ended."""
         self._journal = journal
@@ -121,12 +123,25 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """How many handlers run now."""
-        return len(self._attempts)
+        return sum(lane.running for lane in self._lanes.values())
 
-    def is_busy(self, endpoint: str) -> bool:
-        """Tell whether a delivery to this endpoint would have to wait for others."""
+    @contextmanager
+    def arriving(self, endpoint: str) -> Iterator[bool]:
+        """Keep a turn for a delivery until it is submitted; yield False if it has to wait for one.
+
+        While many arrive at once, few handlers are started beside.
+        """
         lane = self._lanes[endpoint]
-        return len(lane.waiting) >= lane.room
+        has_turn = len(lane.waiting) + lane.arriving < lane.room
+        lane.arriving += 1
+        self._arriving += 1
+        try:
+            yield has_turn
+        finally:
+            lane.arriving -= 1
+            self._arriving -= 1
+            if self._arriving == BURST:
+                self._changed.set()
 
     def use(self, worker: WorkerClient, endpoints: Iterable[Endpoint]) -> None:
         """Send deliveries to this worker from now on; an earlier one may finish what it runs."""
@@ -145,12 +160,12 @@ class Dispatcher:
             self._worker.abort()
         self._worker = None
 
-    def submit(self, delivery: Delivery) -> "asyncio.Future[Outcome]":
+    def submit(self, delivery: Delivery) -> "asyncio.Future[Outcome | None]":
         """Take on a recorded delivery; return what will tell the outcome of its first attempt.
 
-        It is cancelled where that must wait for another start of the server.
+        That is None where the attempt must wait for another start of the server.
         """
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         is_kept = self.unfinished < MOST_IN_MEMORY
         self._add(_Job(delivery.id, delivery.endpoint, delivery if is_kept else None, outcome))
         return outcome
@@ -199,6 +214,8 @@ class Dispatcher:
 
         Suspects run one at a time: when the worker dies again, only one of them can be the cause.
         """
+        if self._arriving > BURST and self.running >= FEW:
+            return None
         jobs = [lane.waiting[0] for lane in self._lanes.values() if lane.waiting and lane.room > 0]
         if not self._suspects_running:
             jobs += [job for job in self._suspects if self._lanes[job.endpoint].room > 0]
@@ -268,10 +285,14 @@ class Dispatcher:
         duration = time.perf_counter() - started
         attempt = _ended(delivery.attempts, started_at, duration, response, verdict)
         attempt = _without_secret(attempt, endpoint.secret)
+        delivery = replace(delivery, status=verdict.delivery)
+        outcome = Outcome(delivery, attempt, response, verdict.retry_after)
+        if verdict.delivery != "queued":
+            # Before it is on disk: what a sender was told may run again after a crash, not be lost.
+            job.tell(outcome)
         with suppress(JournalError):  # the server ends by it
             if await self._keep(delivery, attempt, verdict):
-                delivery = replace(delivery, status=verdict.delivery)
-                self._conclude(job, Outcome(delivery, attempt, response, verdict.retry_after))
+                self._conclude(job, outcome)
 
     async def _keep(self, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
         """Record how an attempt ended, when there is room for it."""
@@ -293,7 +314,6 @@ class Dispatcher:
         else:
             loop = asyncio.get_running_loop()
             self._timers[job.id] = loop.call_later(outcome.retry_after, self._due, job)
-        job.tell(outcome)
         self._on_outcome(outcome)
 
     def _due(self, job: _Job) -> None:

@@ -252,7 +252,7 @@ class Journal:
             connection.execute(INSERT_ATTEMPT, (delivery.id, *astuple(attempt.cut())))
             return True
 
-        return await self._database.commit(end)
+        return await self._database.commit(end, can_wait=True)
 
     def unfinished(self) -> list[Unfinished]:
         """Return the deliveries that still want a handler, in order of arrival."""

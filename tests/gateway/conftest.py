@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from hfhooks.endpoints import Endpoint, Registry, collecting
+from hfhooks.errors import JournalError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
@@ -54,6 +55,14 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def settle(journal: Journal) -> None:
+    """Let what happened before reach the disk, and be reported."""
+    with suppress(JournalError):
+        await journal._database.commit(lambda _: None)
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -118,7 +127,11 @@ async def gateway(
             gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
             dispatcher.use(client, endpoints)
-            http = httpx.AsyncClient(transport=httpx.ASGITransport(app=gate), base_url=url)
+            http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=gate),
+                base_url=url,
+                event_hooks={"response": [lambda _: settle(journal)]},
+            )
             http.gateway = gate  # type: ignore[attr-defined] # for the tests that stop it
             return await stack.enter_async_context(http)
 

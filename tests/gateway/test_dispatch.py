@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import JournalFull
 from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
-from hfhooks.gateway.dispatch import MOST_IN_MEMORY, Dispatcher
+from hfhooks.gateway.dispatch import BURST, FEW, MOST_IN_MEMORY, Dispatcher
 from hfhooks.gateway.journal import Attempt, Delivery, Journal
-from tests.gateway.conftest import NOW, Reports, until
+from tests.gateway.conftest import NOW, Reports, settle, until
 
 
 class FakeWorker(WorkerClient):
@@ -107,6 +108,7 @@ async def test_an_outcome_is_recorded_and_told(
 ) -> None:
     dispatcher.use(FakeWorker(Response(200, [], b"1")), train())
     outcome = await (await submit(new()))
+    await settle(journal)
     assert (outcome.delivery.status, outcome.response.body) == ("succeeded", b"1")
     assert reports.outcomes == [outcome]
     delivery = journal.get(1)
@@ -163,15 +165,42 @@ async def test_an_endpoint_runs_so_many_handlers_and_holds_up_no_other(
     worker = FakeWorker()
     worker.hold.clear()
     dispatcher.use(worker, [Endpoint("slow", max_concurrency=2), Endpoint("other")])
-    assert not dispatcher.is_busy("slow")
     outcomes = [await submit(new("slow")) for _ in range(5)]
     outcomes.append(await submit(new("other")))
     await until(lambda: "/webhooks/other" in worker.targets)
     assert worker.targets.count("/webhooks/slow") == 2
-    assert dispatcher.is_busy("slow") and not dispatcher.is_busy("other")
     worker.hold.set()
     await asyncio.gather(*outcomes)
     assert worker.most_at_once["/webhooks/slow"] == 2
+
+
+async def test_who_arrives_when_all_turns_are_taken_is_told_so(
+    dispatcher: Dispatcher,
+) -> None:
+    dispatcher.use(FakeWorker(), train(max_concurrency=2))
+    with ExitStack() as stack:
+        turns = [stack.enter_context(dispatcher.arriving("train")) for _ in range(3)]
+        assert turns == [True, True, False]
+    with dispatcher.arriving("train") as again:
+        assert again
+    await dispatcher.drain(grace=0)
+
+
+async def test_in_a_burst_few_handlers_run_beside(submit: Any, dispatcher: Dispatcher) -> None:
+    worker = FakeWorker()
+    worker.hold.clear()
+    with ExitStack() as burst:
+        for _ in range(BURST + 1):
+            burst.enter_context(dispatcher.arriving("train"))
+        dispatcher.use(worker, train())
+        outcomes = [await submit(new()) for _ in range(10)]
+        await until(lambda: len(worker.targets) == FEW)
+        await asyncio.sleep(0.01)
+        assert len(worker.targets) == FEW
+        burst.close()
+    await until(lambda: len(worker.targets) == 10)
+    worker.hold.set()
+    await asyncio.gather(*outcomes)
 
 
 async def test_the_request_is_sent_as_it_came_without_hops_and_ours(
@@ -214,6 +243,7 @@ async def test_a_handler_that_raises_is_called_again_later(
 ) -> None:
     dispatcher.use(FakeWorker(RAISED), train())
     outcome = await (await submit(new()))
+    await settle(journal)
     assert (outcome.delivery.status, outcome.retry_after) == ("retrying", 5)
     delivery = journal.get(1)
     assert delivery is not None and (delivery.status, delivery.failures) == ("retrying", 1)
@@ -233,7 +263,11 @@ async def test_retries_come_and_end(
 
 
 async def test_what_a_full_disk_does_not_take_is_written_when_there_is_room(
-    submit: Any, dispatcher: Dispatcher, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    submit: Any,
+    dispatcher: Dispatcher,
+    journal: Journal,
+    reports: Reports,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hfhooks.gateway.dispatch.WRITE_AGAIN", 0.001)
     worker = FakeWorker(Response(200, [], b"x" * 4096))
@@ -249,9 +283,11 @@ async def test_what_a_full_disk_does_not_take_is_written_when_there_is_room(
         while True:
             await journal.record(new(body=b"x" * 10_000))
     await asyncio.sleep(0.01)
-    assert not outcome.done()
+    assert (await outcome).delivery.status == "succeeded" and reports.outcomes == []
     connection.execute("PRAGMA max_page_count = 100000").fetchall()
-    assert (await outcome).delivery.status == "succeeded"
+    await until(lambda: reports.outcomes)
+    delivery = journal.get(1)
+    assert delivery is not None and delivery.status == "succeeded"
 
 
 async def test_a_worker_that_dies_gives_its_delivery_back(
@@ -259,6 +295,7 @@ async def test_a_worker_that_dies_gives_its_delivery_back(
 ) -> None:
     dispatcher.use(FakeWorker(WorkerGone("gone")), train())
     outcome = await (await submit(new()))
+    await settle(journal)
     assert (outcome.delivery.status, outcome.delivery.attempts) == ("succeeded", 2)
     assert [attempt.status for attempt in journal.attempts(1)] == ["crashed", "succeeded"]
 
@@ -268,6 +305,7 @@ async def test_a_worker_that_accepts_no_connection_costs_no_attempt(
 ) -> None:
     dispatcher.use(FakeWorker(WorkerGone("died"), refusals=5), train())
     outcome = await (await submit(new()))
+    await settle(journal)
     assert outcome.delivery.status == "succeeded"
     assert [attempt.status for attempt in journal.attempts(1)] == ["crashed", "succeeded"]
 
@@ -288,6 +326,7 @@ async def test_a_handler_that_kills_its_worker_again_and_again_is_given_up(
 ) -> None:
     dispatcher.use(FakeWorker(*[WorkerGone("gone")] * 3), train())
     outcome = await (await submit(new()))
+    await settle(journal)
     assert (outcome.delivery.status, outcome.response) == ("failed", None)
     assert [attempt.status for attempt in journal.attempts(1)] == ["crashed"] * 3
 
@@ -300,6 +339,7 @@ async def test_who_ran_beside_a_killer_is_not_given_up_with_it(
     dispatcher.use(worker, train())
     outcomes = [await submit(new(body=b'{"number": %d}' % number)) for number in range(8)]
     statuses = [(await outcome).delivery.status for outcome in outcomes]
+    await settle(journal)
     assert statuses == ["failed"] + ["succeeded"] * 7
     assert [len(journal.attempts(id)) for id in range(1, 9)] == [3] + [2] * 7
 
@@ -340,10 +380,10 @@ async def test_draining_waits_for_running_handlers_and_leaves_the_rest(
     await asyncio.sleep(0)
     worker.hold.set()
     await draining
-    assert [outcome.cancelled() for outcome in outcomes] == [False] * 3 + [True] * 2
+    assert [outcome.result() is None for outcome in outcomes] == [False] * 3 + [True] * 2
     assert [row.id for row in journal.unfinished()] == [3, 4, 5]
     assert len(reports.outcomes) == 3
-    assert (await submit(new())).cancelled()
+    assert (await submit(new())).result() is None
 
 
 async def test_draining_puts_back_what_takes_longer_than_the_grace(
@@ -358,7 +398,7 @@ async def test_draining_puts_back_what_takes_longer_than_the_grace(
     delivery = journal.get(1)
     assert delivery is not None and (delivery.status, delivery.crashes) == ("queued", 0)
     assert [attempt.status for attempt in journal.attempts(1)] == ["interrupted"]
-    assert outcome.cancelled()
+    assert outcome.result() is None
 
 
 async def test_draining_gives_up_the_retries_that_are_due_later(

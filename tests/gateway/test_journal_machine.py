@@ -96,9 +96,13 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def start(self, data: st.DataObject) -> None:
         known = self.known[data.draw(st.sampled_from(self.having("queued", "retrying")))]
-        known.delivery = self.journal.claim(known.delivery, self.now)
-        self.wait(self.journal._database.commit(lambda _: None))  # a claim waits for no disk
+        known.delivery = self.wait(self.claim(known.delivery))
         known.status = "running"
+
+    async def claim(self, delivery: Delivery) -> Delivery:
+        delivery = self.journal.claim(delivery, self.now)
+        await self.journal._database.commit(lambda _: None)  # a claim waits for no disk
+        return delivery
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data(), status=st.sampled_from(list(ENDINGS)))
