@@ -31,6 +31,8 @@ SOON = 0.02
 """Seconds that a write which can wait waits for others to share a commit with."""
 CHORE_EVERY = 100
 """New rows after which the chore is done."""
+CHORE_AGAIN = 1.0
+"""Seconds after which it is tried again when it failed."""
 HOUR = 3600.0
 DISK_ERRORS = (
     sqlite3.SQLITE_BUSY,
@@ -99,6 +101,8 @@ class Database:
         self._chore = chore
         self._min_free = min_free
         self._until_chore = 0
+        self._rest = 0.0
+        """Seconds without writes after which the chore is done."""
         self._writes: deque[_Write] = deque()
         self._wake: SimpleQueue[bool] = SimpleQueue()
         """True: there is something to write; False: and after that nothing more."""
@@ -149,9 +153,11 @@ class Database:
         # The last one to close copies the log into the database, unless it may only read: of a
         # disk that has failed nothing is copied.
         both = (self._writer, self._reader) if self.failure else (self._reader, self._writer)
-        for connection in (*both, self._lock):
+        for connection in both:
             with suppress(sqlite3.Error):
                 connection.close()
+        _holder(self.path).unlink(missing_ok=True)
+        self._lock.close()
 
     def _write(self) -> None:
         is_open = True
@@ -164,7 +170,7 @@ class Database:
         """Wait until something is to be written, doing the chore meanwhile; False at the end."""
         while True:
             try:
-                return self._wake.get(timeout=HOUR if self._until_chore > 0 else 0)
+                return self._wake.get(timeout=self._rest)
             except Empty:
                 self._do_chore()
 
@@ -210,8 +216,12 @@ class Database:
     def _do_chore(self) -> None:
         done = self._together([self._chore])
         self._checkpoint()
-        is_more = not isinstance(done, JournalError) and done[0]
-        self._until_chore = 0 if is_more else CHORE_EVERY
+        if isinstance(done, JournalError):  # a full disk is what it may help against
+            self._until_chore, self._rest = CHORE_EVERY, CHORE_AGAIN
+        elif done[0]:
+            self._until_chore, self._rest = 0, 0.0
+        else:
+            self._until_chore, self._rest = CHORE_EVERY, HOUR
 
     def _checkpoint(self) -> None:
         """Copy the log into the database, as SQLite does by itself, but without saying errors."""
@@ -310,16 +320,20 @@ def _connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3
 
 def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
     """Keep other servers away. The kernel releases the lock however this process ends."""
-    name = path.with_suffix(".holder")
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
-        first = name.read_text() if name.exists() else "another server"
+        first = _holder(path).read_text() if _holder(path).exists() else "another server"
         raise JournalError(
             f"the journal in {path.parent} is in use by {first}.",
             help="Stop that one, or give this one its own: --state-dir FOLDER",
         ) from error
-    name.write_text(holder)
+    _holder(path).write_text(holder)
+
+
+def _holder(path: Path) -> Path:
+    """Return the file that says who has the database."""
+    return path.with_suffix(".holder")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -332,8 +346,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
     connection.execute("PRAGMA checkpoint_fullfsync = 1")
     connection.execute("PRAGMA journal_size_limit = 4194304")
-    # The chore does it, and is told errors.
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

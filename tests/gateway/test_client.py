@@ -152,3 +152,16 @@ async def test_on_a_port_the_token_goes_along() -> None:
     async with talking(OK, None) as (client, peer):
         await send(client, "/", HEADERS, b"{}")
         assert b"\r\nhfhooks-token: t0ken\r\n" in peer.requests[0]
+
+
+async def test_the_answers_of_a_worker_that_is_gone_are_given_up(tmp_path: Path) -> None:
+    """Its children may hold its sockets open: nothing else would tell us."""
+    async with talking(OK, tmp_path / "w.sock") as (client, peer):
+        peer.hold.clear()
+        sending = asyncio.create_task(send(client, "/webhooks/a", HEADERS, b"{}"))
+        while not peer.requests:
+            await asyncio.sleep(0.001)
+        client.abort()
+        with pytest.raises(WorkerGone):
+            await sending
+        peer.hold.set()

@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -42,6 +43,16 @@ async def test_a_stream_that_is_too_big_is_not_read_to_its_end() -> None:
 async def test_a_sender_that_leaves_early_is_refused() -> None:
     with pytest.raises(Refusal, match="incomplete"):
         await read_body({}, receiver(chunk(b"{", True), {"type": "http.disconnect"}))
+
+
+async def test_a_sender_that_takes_too_long_is_refused() -> None:
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(Refusal, match="too_slow") as caught:
+        await read_body({}, receive, within=0.01)
+    assert (caught.value.status, caught.value.headers) == (408, {"connection": "close"})
 
 
 def test_identity_is_no_compression() -> None:
