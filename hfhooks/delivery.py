@@ -28,11 +28,14 @@ class Retry(Exception):
     It counts as one of the endpoint's `retries`. Raises `ValueError` for a time in the past.
     """
 
+    after: float | None = None
+    """Seconds; None means the usual pause."""
+
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         if after is not None and not (math.isfinite(after) and after >= 0):
             raise ValueError(f"Retry(after=...) takes seconds from now on, not {after!r}")
         super().__init__(reason)
-        self.after = after
+        self.after = None if after is None else float(after)
 
 
 class Discard(Exception):

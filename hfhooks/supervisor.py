@@ -88,7 +88,12 @@ class Supervisor:
             await self._worker.stop(grace)
 
     async def _load(self, process: WorkerProcess) -> None:
-        self._worker = _Worker(process)
+        try:
+            self._worker = _Worker(process)
+        except BaseException:
+            process.close()
+            list(process.reports())  # reads to the end, and closes
+            raise
         endpoints = await self._worker.load(self._targets)
         self._on_ready(self._worker.client(), endpoints)
 
@@ -103,7 +108,8 @@ class Supervisor:
             await asyncio.sleep(pause)
             try:
                 await self._load(WorkerProcess())
-            except HfhooksError as error:
+            except (HfhooksError, OSError, RuntimeError) as error:  # no memory, no room, no thread
+                self._worker.kill()  # it may have failed to load and live on, by a thread
                 self._on_lost(str(error))
 
     async def _ending(self, worker: "_Worker") -> str:
@@ -248,8 +254,19 @@ def _sweep() -> None:
         pid = folder.name.split("-")[1]
         if pid.isdecimal() and not is_alive(int(pid)):
             with suppress(OSError):  # another user's
-                (folder / "worker.sock").unlink(missing_ok=True)
-                folder.rmdir()
+                if not _is_served(folder / "worker.sock"):
+                    (folder / "worker.sock").unlink(missing_ok=True)
+                    folder.rmdir()
+
+
+def _is_served(path: Path) -> bool:
+    """Tell whether somebody listens: another container may share the folder and not the pids."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _failure(report: dict[str, Any]) -> HfhooksError:

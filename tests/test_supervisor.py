@@ -163,6 +163,36 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, scrip
     assert await ask(client) == b'"a"'
 
 
+async def test_a_worker_that_fails_to_load_and_lives_on_is_ended(
+    watch: Any, script: Script
+) -> None:
+    """A thread of the script would keep Python, and the worker would still answer."""
+    watched = watch(script(HANDLER))
+    await watched.start()
+    script("import threading\nthreading.Thread(target=threading.Event().wait).start()\n1 / 0")
+    os.kill(watched.process.pid, signal.SIGKILL)
+    while len(watched.lost) < 2:
+        await asyncio.sleep(0.01)
+    script(HANDLER)
+    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    assert await ask(client) == b'"a"'
+
+
+async def test_a_worker_that_cannot_even_be_started_is_tried_again(
+    watch: Any, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    watched = watch(script(HANDLER))
+    await watched.start()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    os.kill(watched.process.pid, signal.SIGKILL)
+    while len(watched.lost) < 2:
+        await asyncio.sleep(0.01)
+    assert "No such file or directory" in watched.lost[1]
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    assert await ask(client) == b'"a"'
+
+
 async def test_stopping_ends_the_worker_and_removes_its_socket(
     watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

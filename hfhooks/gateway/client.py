@@ -4,7 +4,9 @@ A general HTTP client costs five times the CPU on this hop, which every delivery
 """
 
 import asyncio
+import errno
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +14,15 @@ import httptools
 
 from hfhooks.wire import OUTCOME_HEADER, RETRY_AFTER_HEADER, TOKEN_HEADER
 
-__all__ = ["Connection", "Response", "WorkerClient", "WorkerGone"]
+__all__ = ["Connection", "Exhausted", "Response", "WorkerClient", "WorkerGone"]
 
 
 class WorkerGone(Exception):
     """The worker ended before it answered."""
+
+
+class Exhausted(WorkerGone):
+    """The machine has no room for another connection; the worker cannot help it."""
 
 
 @dataclass
@@ -35,8 +41,9 @@ class Response:
     @property
     def retry_after(self) -> float | None:
         """Seconds that the handler wants to pass before it is called again."""
-        seconds = self._own(RETRY_AFTER_HEADER)
-        return None if seconds is None else float(seconds)
+        with suppress(ValueError):
+            return float(self._own(RETRY_AFTER_HEADER) or "none")
+        return None
 
     def _own(self, header: str) -> str | None:
         name = header.encode()
@@ -59,7 +66,11 @@ class WorkerClient:
 
     async def connect(self) -> "Connection":
         """Return a connection for one request. Raises `WorkerGone`."""
-        connection = self._idle.pop() if self._idle else await self._open()
+        connection = None
+        while self._idle and connection is None:
+            kept = self._idle.pop()
+            connection = None if kept.is_closing else kept
+        connection = connection or await self._open()
         self._in_use.add(connection)
         return connection
 
@@ -75,6 +86,8 @@ class WorkerClient:
                     lambda: Connection(self), self._address
                 )
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise Exhausted(str(error)) from error
             raise WorkerGone(str(error)) from error
         return connection
 
@@ -132,6 +145,10 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
         return response
+
+    @property
+    def is_closing(self) -> bool:
+        return bool(self._transport.is_closing())
 
     def close(self) -> None:
         self._transport.close()

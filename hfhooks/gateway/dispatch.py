@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
-from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
+from hfhooks.gateway.client import Connection, Exhausted, Response, WorkerClient, WorkerGone
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
 from hfhooks.wire import ATTEMPT_HEADER, OWN_HEADERS, SECRET_HEADER
@@ -110,7 +110,7 @@ class Dispatcher:
         self._lanes: dict[str, _Lane] = defaultdict(_Lane)
         self._suspects: list[_Job] = []
         self._suspects_running = 0
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: dict[asyncio.Task[None], _Job] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._changed = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
@@ -190,6 +190,7 @@ class Dispatcher:
             _, late = await asyncio.wait(self._attempts, timeout=grace)
             for attempt in late:
                 attempt.cancel()
+                self._attempts[attempt].tell(None)
             await asyncio.gather(*late, return_exceptions=True)
         if self._worker:
             self._worker.close()
@@ -234,9 +235,9 @@ class Dispatcher:
                     # A worker may be dead for a moment before anybody says so, and what it was
                     # never asked is no attempt: so the connection comes first.
                     connection = await worker.connect()
-                except WorkerGone:
-                    refusals += 1
-                    if refusals % MOST_REFUSALS == 0:
+                except WorkerGone as error:
+                    refusals += not isinstance(error, Exhausted)
+                    if refusals and refusals % MOST_REFUSALS == 0:
                         self.on_unreachable()
                     await asyncio.sleep(CONNECT_AGAIN)
                     continue
@@ -256,8 +257,8 @@ class Dispatcher:
         assert delivery and lane.endpoint
         delivery = self._journal.claim(delivery, self._now())
         attempt = asyncio.create_task(self._attempt(job, delivery, lane.endpoint, connection))
-        self._attempts.add(attempt)
-        attempt.add_done_callback(self._attempts.discard)
+        self._attempts[attempt] = job
+        attempt.add_done_callback(self._attempts.pop)
         lane.running += 1
         self._suspects_running += job.is_suspect
 
@@ -301,6 +302,8 @@ class Dispatcher:
             try:
                 return await self._journal.finish(delivery, attempt, verdict.delivery, due_at)
             except JournalFull:
+                if self._is_draining:  # the next start finds it as it was, and runs it again
+                    raise
                 await asyncio.sleep(WRITE_AGAIN)
 
     def _conclude(self, job: _Job, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +38,8 @@ __all__ = ["build"]
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
+OF_THE_HOP = (b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade")
+"""Headers that a handler may have copied from elsewhere, and that say how ours is sent."""
 Bare = inspect.Parameter.empty
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ class WholeAnswer:
 
     async def _finish(self) -> None:
         self.is_sent = True
-        headers = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        headers = [pair for pair in self._start["headers"] if pair[0].lower() not in OF_THE_HOP]
         if self._start["status"] not in (204, 304):  # these have no body, nor a length of it
             headers.append((b"content-length", str(len(self._body)).encode()))
         await self._send({**self._start, "headers": headers})
@@ -121,10 +124,16 @@ def _told(error: BaseException) -> Response:
     """Return what the gateway is told when a handler raises."""
     if isinstance(error, Retry):
         after = {} if error.after is None else {RETRY_AFTER_HEADER: str(error.after)}
-        return _report(500, RETRY, str(error), after)
+        return _report(500, RETRY, _text(error), after)
     if isinstance(error, Discard):
-        return _report(500, DISCARDED, str(error))
+        return _report(500, DISCARDED, _text(error))
     return _report(500, RAISED, users_traceback(error))
+
+
+def _text(error: BaseException) -> str:
+    with suppress(Exception):  # it is the user's, and so is its __str__
+        return str(error)
+    return type(error).__name__
 
 
 async def _refused(_: Request, error: Any) -> Response:

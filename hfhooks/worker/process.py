@@ -3,8 +3,8 @@
 The gateway starts it as `python -P -m hfhooks.worker.process`.
 """
 
+import os
 import signal
-import sys
 
 from hfhooks.errors import HfhooksError
 from hfhooks.worker.control import Control
@@ -28,7 +28,7 @@ def main() -> None:
             line=getattr(error, "line", None),
             exit_code=error.exit_code,
         )
-        sys.exit(error.exit_code)
+        os._exit(error.exit_code)  # a thread that the script has started must not keep us
 
 
 def _leave_signals_to_the_gateway() -> None:

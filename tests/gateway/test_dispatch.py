@@ -3,6 +3,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -411,3 +412,41 @@ async def test_draining_gives_up_the_retries_that_are_due_later(
     await asyncio.sleep(0.01)
     assert len(worker.targets) == 1
     assert [row.id for row in journal.unfinished()] == [1]
+
+
+async def test_draining_ends_on_a_full_disk_too(
+    submit: Any, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    worker = FakeWorker()
+    worker.hold.clear()
+    dispatcher.use(worker, train())
+    outcome = await submit(new())
+    await until(lambda: worker.targets)
+    await settle(journal)
+    journal._database._writer.execute("PRAGMA max_page_count = 1").fetchall()
+    with pytest.raises(JournalFull):
+        while True:
+            await journal.record(new(body=b"x" * 10_000))
+    async with asyncio.timeout(5):
+        await dispatcher.drain(grace=0.01)
+    assert outcome.result() is None
+    assert [row.id for row in journal.unfinished()][:1] == [1]
+
+
+async def test_a_worker_that_is_lost_gives_up_its_idle_connections_too(tmp_path: Path) -> None:
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+
+    server = await asyncio.start_unix_server(accept, tmp_path / "w.sock")
+    client = WorkerClient(str(tmp_path / "w.sock"))
+    stale = await client.connect()
+    client.keep(stale)
+    stale.close()
+    assert await client.connect() is not stale
+    client.abort()
+    await until(lambda: len(accepted) == 2)
+    for writer in accepted:
+        writer.close()
+    server.close()

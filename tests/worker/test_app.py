@@ -331,7 +331,7 @@ async def test_without_a_gateway_a_delivery_is_the_first(call: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "after", "text"),
     [
-        (Retry("busy", after=60), "retry", "60", "busy"),
+        (Retry("busy", after=60), "retry", "60.0", "busy"),
         (Retry(after=0.5), "retry", "0.5", ""),
         (Retry("busy"), "retry", None, "busy"),
         (Discard("why"), "discarded", None, "why"),
@@ -419,6 +419,17 @@ async def test_an_answer_has_the_length_it_has(call: Any) -> None:
 
     answer = await call("lies")
     assert (answer.content, answer.headers["content-length"]) == (b"0123456789", "10")
+
+
+async def test_headers_copied_from_another_answer_do_not_break_ours(call: Any) -> None:
+    @webhook_endpoint
+    def forwards() -> Response:
+        copied = {"Transfer-Encoding": "chunked", "Connection": "close", "X-Theirs": "1"}
+        return Response(b"theirs", headers=copied)
+
+    answer = await call("forwards")
+    assert (answer.content, answer.headers["x-theirs"]) == (b"theirs", "1")
+    assert "transfer-encoding" not in answer.headers and "connection" not in answer.headers
 
 
 async def test_a_streamed_answer_comes_whole(call: Any) -> None:
