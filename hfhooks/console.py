@@ -47,7 +47,9 @@ UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def safe(text: object, most: int = 200) -> str:
     """Return text from outside, cut to `most` characters, with control characters spelt out."""
-    shown = "".join(_spelt(character) for character in str(text)[: most + 1])
+    shown = str(text)[: most + 1]
+    if not shown.isprintable():
+        shown = "".join(_spelt(character) for character in shown)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
@@ -123,6 +125,7 @@ class Console:
     def __init__(self, json_lines: bool = False) -> None:
         self._json_lines = json_lines
         self._err = _rich(sys.stderr)
+        self._plain_err = _Steady(sys.stderr)
         self._marks = _marks()
 
     def note(self, text: str) -> None:
@@ -231,9 +234,9 @@ class Console:
         mark = self._styled(f"{self._marks[status]} {http_status}", COLOURS.get(status, ""))
         rest = "  ".join(safe(word) for word in words if word)
         # Every delivery has one: rich's own way takes longer than all else that is done for it.
-        stderr = _Steady(sys.stderr)
-        stderr.write(f"{self._styled(time.strftime('%H:%M:%S'), 'dim')}  {mark}  {rest}\n")
-        stderr.flush()
+        now = self._styled(time.strftime("%H:%M:%S"), "dim")
+        self._plain_err.write(f"{now}  {mark}  {rest}\n")
+        self._plain_err.flush()
 
     def _styled(self, text: str, style: str) -> str:
         colours = self._err.color_system

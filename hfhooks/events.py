@@ -48,7 +48,7 @@ class Event:
 def event_of(payload: Mapping[str, Any]) -> Event | None:
     """Return the event of a payload of version 3, or of version 2 where `event` is a string."""
     event = payload.get("event")
-    if isinstance(event, Mapping):
+    if isinstance(event, dict):
         scope, action = event.get("scope"), event.get("action")
     else:
         scope, action = payload.get("scope"), event
@@ -60,7 +60,7 @@ def event_of(payload: Mapping[str, Any]) -> Event | None:
 def repo_of(payload: Mapping[str, Any]) -> str | None:
     """Return the repository as `type:owner/name`, without the type if the payload has none."""
     repo = payload.get("repo")
-    if not isinstance(repo, Mapping) or not isinstance(repo.get("name"), str):
+    if not isinstance(repo, dict) or not isinstance(repo.get("name"), str):
         return None
     name: str = repo["name"]
     return f"{repo['type']}:{name}" if isinstance(repo.get("type"), str) else name
@@ -70,7 +70,7 @@ def refs_of(payload: Mapping[str, Any]) -> list[str]:
     """Return the names of the refs that the event created, moved or deleted."""
     updated = payload.get("updatedRefs")
     refs = updated if isinstance(updated, list) else []
-    names = [ref.get("ref") for ref in refs if isinstance(ref, Mapping)]
+    names = [ref.get("ref") for ref in refs if isinstance(ref, dict)]
     return [name for name in names if isinstance(name, str)]
 
 
@@ -106,13 +106,18 @@ class Filter:
 
     def mismatch(self, payload: Mapping[str, Any]) -> str | None:
         """Return in words the first part that does not want this payload, None if all do."""
-        event, repo, refs = event_of(payload), repo_of(payload), refs_of(payload)
-        if self.on and not (event and any(_event_matches(event, on) for on in self.on)):
-            return f"event {event or 'unknown'} is not {' or '.join(self.on)}"
-        if self.repo and not (repo and any(_repo_matches(repo, glob) for glob in self.repo)):
-            return f"repo {repo or 'unknown'} is not {' or '.join(self.repo)}"
-        if self.ref and not any(fnmatchcase(ref, glob) for ref in refs for glob in self.ref):
-            return f"updated {' and '.join(refs) or 'no ref'}, not {' or '.join(self.ref)}"
+        if self.on:
+            event = event_of(payload)
+            if not (event and any(_event_matches(event, on) for on in self.on)):
+                return f"event {event or 'unknown'} is not {' or '.join(self.on)}"
+        if self.repo:
+            repo = repo_of(payload)
+            if not (repo and any(_repo_matches(repo, glob) for glob in self.repo)):
+                return f"repo {repo or 'unknown'} is not {' or '.join(self.repo)}"
+        if self.ref:
+            refs = refs_of(payload)
+            if not any(fnmatchcase(ref, glob) for ref in refs for glob in self.ref):
+                return f"updated {' and '.join(refs) or 'no ref'}, not {' or '.join(self.ref)}"
         return None
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import os
 import secrets
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 from hfhooks.console import Console
@@ -23,7 +22,8 @@ from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
 from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
 from hfhooks.gateway.limits import READ_WITHIN
-from hfhooks.listener import Listener, bind, run
+from hfhooks.gateway.listener import Listener, bind
+from hfhooks.loop import run
 from hfhooks.settings import Settings
 from hfhooks.state import RunningServer, announced, journal_folder, state_folder
 from hfhooks.supervisor import Supervisor
@@ -84,13 +84,12 @@ class _Server:
             wait=self._wait,
             token=self._token,
         )
-        patience = ceil(max(self._grace, READ_WITHIN)) + 1
-        self._listener = Listener(self._gateway, sock, timeout_graceful_shutdown=patience)
+        patience = max(self._grace, READ_WITHIN) + 1
+        self._listener = Listener(self._gateway.respond, sock, patience=patience)
         self._supervisor = Supervisor(targets, self._on_ready, self._on_lost, console.note)
         self._dispatcher.on_unreachable = self._supervisor.replace
 
     async def run(self, process: WorkerProcess) -> int:
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         # What is imported stays, and what a delivery leaves is soon gone by itself: looking for
         # cycles in it takes a tenth of the time.
         gc.freeze()

@@ -20,7 +20,7 @@ LAYERS = [
         "hfhooks.payload",
         "hfhooks.wire",
     ],
-    ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.state", "hfhooks.listener"],
+    ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.state", "hfhooks.loop"],
     ["hfhooks.server", "hfhooks.worker", "hfhooks.gateway", "hfhooks.console"],
     ["hfhooks.supervisor"],
     ["hfhooks.serving"],

@@ -1,4 +1,4 @@
-"""Check, record, answer: the public side of the gateway, as a plain ASGI app."""
+"""Check, record, answer: what the gateway does about a request."""
 
 import asyncio
 import hmac
@@ -7,9 +7,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
 from hfhooks.endpoints import PREFIX, Endpoint
@@ -17,7 +17,8 @@ from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
 from hfhooks.gateway.dispatch import HOP_HEADERS, Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal
-from hfhooks.gateway.limits import Refusal, check_media_type, json_object, read_body
+from hfhooks.gateway.limits import Refusal, check_media_type, json_object
+from hfhooks.gateway.listener import Answer, Request
 from hfhooks.wire import (
     DELIVERY_HEADER,
     DISCARDED,
@@ -32,7 +33,7 @@ __all__ = ["Gateway", "Reporter"]
 
 MOST_UNFINISHED = 10_000
 """Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
-Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+JSON = (b"content-type", b"application/json")
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -55,49 +56,8 @@ class Reporter(Protocol):
         """Somebody sent an endpoint what it does not accept."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    headers: Headers = ((b"content-type", b"application/json"),)
-
-    @classmethod
-    def of(cls, status: int, content: dict[str, Any], *headers: tuple[str, str]) -> "Answer":
-        own = [("content-type", "application/json"), *headers]
-        encoded = tuple((name.encode(), value.encode()) for name, value in own)
-        return cls(status, json.dumps(content).encode(), encoded)
-
-
-class Request:
-    """An ASGI request, read as far as a decision about it needs."""
-
-    def __init__(self, scope: dict[str, Any], receive: Callable[[], Any]) -> None:
-        self.path: str = scope["path"]
-        self.method: str = scope["method"]
-        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers
-        }
-        self.query: str = scope["query_string"].decode("latin-1")
-        self.receive = receive
-
-    @property
-    def secret(self) -> bytes | None:
-        """The secret the sender gave, as the Hub documents it: a header, or in the URL."""
-        given = self.headers.get(SECRET_HEADER)
-        if given is None:
-            pairs = parse_qsl(self.query, keep_blank_values=True, encoding="latin-1")
-            given = dict(pairs).get("secret")
-        return None if given is None else given.encode("latin-1")
-
-    @property
-    def query_without_secret(self) -> str:
-        parts = self.query.split("&")
-        return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]) != "secret")
-
-
 class Gateway:
-    """The ASGI app behind the public listener.
+    """Answers the requests of the public listener.
 
     `wait` is how many seconds a sender is kept for the handler's own answer; `token` proves that a
     request comes from this machine's user.
@@ -138,21 +98,19 @@ class Gateway:
         self._is_stopping = True
         self._endpoints_known.set()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
+    async def respond(self, request: Request) -> Answer:
+        """Return the answer to a request, and see to what it asks."""
         try:
-            answer = await self._answer(request)
+            return await self._answer(request)
         except Refusal as refusal:
-            if request.path in self._endpoints:
+            # Of a 503 there may be thousands, and why is said once.
+            if request.path in self._endpoints and refusal.status != 503:
                 self._reporter.refused(request.path, refusal.status, refusal.word)
-            answer = Answer.of(refusal.status, {"error": refusal.word}, *refusal.headers.items())
-        headers = list(answer.headers)
-        if answer.status not in (204, 304):  # these have no body, nor a length of it
-            headers.append((b"content-length", str(len(answer.body)).encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+            return _refused(refusal)
 
     async def _answer(self, request: Request) -> Answer:
+        if request.bad_head:
+            raise request.bad_head
         if request.path == "/":
             _check_method(request, "GET", "HEAD")
             return self._landing_page()
@@ -185,20 +143,17 @@ class Gateway:
 
     async def _deliver(self, request: Request, endpoint: Endpoint, is_replay: bool) -> Answer:
         if endpoint.takes_json:
-            check_media_type(request.headers)
-        body = await read_body(request.headers, request.receive)
+            check_media_type(request.fields)
+        body = await request.body()
         payload = _payload(body, endpoint)
         mismatch = endpoint.filter.mismatch(payload)
         event = event_of(payload)
-        webhook_id = request.headers.get("webhook-id", "")
+        webhook_id = request.fields.get("webhook-id", "")
         delivery = Delivery(
             endpoint=endpoint.name,
             received_at=self._now(),
-            query=request.query_without_secret,
-            headers=tuple(
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in request.raw_headers
-            ),
+            query=_without_secret(request.query),
+            headers=tuple(request.headers),
             body=body,
             event=str(event) if event else None,
             repo=repo_of(payload),
@@ -206,25 +161,31 @@ class Gateway:
             is_replay=is_replay,
             status="ignored" if mismatch else "queued",
         )
-        answer, own_headers = await self._handle(delivery, mismatch)
+        delivery, outcome = await self._handle(delivery, mismatch)
         if self._journal.failure:
             raise Refusal(503, "unavailable", {"retry-after": "60"})
-        return replace(answer, headers=answer.headers + own_headers) if is_replay else answer
+        answer = _answer_with(outcome) if outcome else _own_answer(delivery)
+        return _with_id(answer, delivery) if is_replay else answer
 
-    async def _handle(self, delivery: Delivery, mismatch: str | None) -> tuple[Answer, Headers]:
-        """Record a delivery; return the answer to it, and what its owner is told beside."""
-        with self._dispatcher.arriving(delivery.endpoint) as has_turn:
+    async def _handle(
+        self, delivery: Delivery, mismatch: str | None
+    ) -> tuple[Delivery, Outcome | None]:
+        """Record a delivery; return it as it is then, and its outcome if that is in time."""
+        has_turn = self._dispatcher.expect(delivery.endpoint)
+        try:
             delivery = await self._record(delivery)
             if delivery.status == "duplicate":
                 self._reporter.duplicate(delivery)
-                return _own_answer(200, delivery, "duplicate")
+                return delivery, None
             if mismatch:
                 self._reporter.ignored(delivery, mismatch)
-                return _own_answer(200, delivery, "ignored")
-            first_outcome = self._dispatcher.submit(delivery)
-        # Where a delivery has to wait for others, so would its sender, and the next, and the next.
-        outcome = await self._in_time(first_outcome) if has_turn else None
-        return _answer_with(outcome) if outcome else _own_answer(202, delivery, "queued")
+                return delivery, None
+            # Where it has to wait for others, so would its sender, and the next, and the next.
+            first_outcome = self._dispatcher.submit(delivery, self._wait if has_turn else 0)
+        finally:
+            self._dispatcher.arrived(delivery.endpoint)
+        outcome = await first_outcome
+        return (outcome.delivery, outcome) if outcome else (delivery, None)
 
     async def _record(self, delivery: Delivery) -> Delivery:
         """Return the delivery once it is on disk. Raises `Refusal` when that cannot be."""
@@ -242,24 +203,15 @@ class Gateway:
             self._reporter.full(None)
         return recorded
 
-    async def _in_time(self, outcome: "asyncio.Future[Outcome | None]") -> Outcome | None:
-        if self._wait == 0:
-            return None
-        try:
-            async with asyncio.timeout(self._wait):
-                return await outcome
-        except TimeoutError:
-            return None
-
     def _is_owner(self, request: Request) -> bool:
-        given = request.headers.get(TOKEN_HEADER)
+        given = request.fields.get(TOKEN_HEADER)
         return given is not None and _is_same(given.encode("latin-1"), self._token.encode())
 
     def _health(self, request: Request) -> Answer:
         content: dict[str, Any] = {"status": "ready" if self._dispatcher.has_worker else "starting"}
         if self._is_owner(request):
             content["pid"] = os.getpid()
-        return Answer.of(200 if self._dispatcher.has_worker else 503, content)
+        return Answer(200 if self._dispatcher.has_worker else 503, json.dumps(content).encode())
 
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
@@ -286,7 +238,23 @@ def _is_allowed(request: Request, endpoint: Endpoint) -> bool:
     if endpoint.secret is None:
         return True
     # A missing secret takes the same path and time as a wrong one.
-    return _is_same(request.secret or b"", endpoint.secret.encode())
+    return _is_same(_given_secret(request) or b"", endpoint.secret.encode())
+
+
+def _given_secret(request: Request) -> bytes | None:
+    """Return the secret the sender gave, as the Hub documents it: a header, or in the URL."""
+    given = request.fields.get(SECRET_HEADER)
+    if given is None:
+        pairs = parse_qsl(request.query, keep_blank_values=True, encoding="latin-1")
+        given = dict(pairs).get("secret")
+    return None if given is None else given.encode("latin-1")
+
+
+def _without_secret(query: str) -> str:
+    if not query:
+        return ""
+    parts = query.split("&")
+    return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]) != "secret")
 
 
 def _is_same(given: bytes, expected: bytes) -> bool:
@@ -303,32 +271,38 @@ def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
         return {}
 
 
-def _own_answer(http_status: int, delivery: Delivery, status: str) -> tuple[Answer, Headers]:
-    answer = Answer.of(http_status, {"id": delivery.id, "status": status})
-    return answer, _own_headers(delivery, status)
+def _refused(refusal: Refusal) -> Answer:
+    headers = tuple((name.encode(), value.encode()) for name, value in refusal.headers.items())
+    return Answer(refusal.status, b'{"error": "%b"}' % refusal.word.encode(), (JSON, *headers))
 
 
-def _answer_with(outcome: Outcome) -> tuple[Answer, Headers]:
+def _own_answer(delivery: Delivery, http_status: int | None = None) -> Answer:
+    body = b'{"id": %d, "status": "%b"}' % (delivery.id, delivery.status.encode())
+    is_open = delivery.status in ("queued", "retrying")
+    return Answer(http_status or (202 if is_open else 200), body)
+
+
+def _answer_with(outcome: Outcome) -> Answer:
     response, delivery = outcome.response, outcome.delivery
     if delivery.status == "retrying":
-        return _own_answer(202, delivery, "retrying")
+        return _own_answer(delivery)
     if response is not None and response.outcome is None:
         headers = tuple((name, value) for name, value in response.headers if _is_public(name))
-        own = _own_headers(delivery, delivery.status)
-        return Answer(response.status, response.body, headers), own
+        return Answer(response.status, response.body, headers)
     # The Hub suspends webhooks that answer 4xx or 5xx. A payload that does not fit the handler's
     # model is our failure, not the sender's; what is discarded need not be sent again.
     is_settled = response is not None and response.outcome in (REFUSED, DISCARDED)
-    return _own_answer(200 if is_settled else 500, delivery, delivery.status)
+    return _own_answer(delivery, 200 if is_settled else 500)
 
 
-def _own_headers(delivery: Delivery, status: str) -> Headers:
-    return (
-        (DELIVERY_HEADER.encode(), str(delivery.id).encode()),
-        (STATUS_HEADER.encode(), status.encode()),
-    )
+def _with_id(answer: Answer, delivery: Delivery) -> Answer:
+    """Return the answer with what only the server's owner is told."""
+    own = {DELIVERY_HEADER: str(delivery.id), STATUS_HEADER: delivery.status}
+    headers = tuple((name.encode(), value.encode()) for name, value in own.items())
+    return Answer(answer.status, answer.body, answer.headers + headers)
 
 
+@lru_cache(maxsize=256)
 def _is_public(header: bytes) -> bool:
     name = header.decode("latin-1")
     return name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)

@@ -13,11 +13,10 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from hfhooks.errors import DiskError, JournalError, JournalFull
 
@@ -50,8 +49,7 @@ GIVE_BACK_PAGES = 512
 """Pages, of 4 KiB as a rule, that are given back to the disk at once."""
 
 
-@dataclass(frozen=True)
-class _Write:
+class _Write(NamedTuple):
     apply: Apply[Any]
     done: "asyncio.Future[Any] | None" = None
     is_new: bool = False
@@ -123,8 +121,8 @@ class Database:
         return await done
 
     def submit(self, apply: Apply[Any]) -> None:
-        """Write with the next commit, without waiting for the disk."""
-        self._put(_Write(apply), can_wait=False)
+        """Write with the next commit, which comes soon, without waiting for the disk."""
+        self._put(_Write(apply), can_wait=True)
 
     def _put(self, write: _Write, can_wait: bool) -> None:
         self._writes.append(write)

@@ -2,13 +2,14 @@
 
 import asyncio
 import heapq
-import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+
+from pydantic_core import to_json
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
@@ -27,6 +28,8 @@ WRITE_AGAIN = 1.0
 """Seconds after which an outcome is written again that a full disk did not take."""
 BURST = 24
 """Deliveries that arrive at once above which the sender's answer comes first."""
+CALM = 0.05
+"""Seconds after which such a burst is over."""
 FEW = 2
 """Handlers that run during a burst."""
 MOST_IN_MEMORY = 256
@@ -100,6 +103,8 @@ class Dispatcher:
         self.unfinished = 0
         """How many deliveries still want a handler."""
         self._arriving = 0
+        self._burst: asyncio.TimerHandle | None = None
+        """Set while there is one."""
         self.on_unreachable: Callable[[], None] = lambda: None
         """Called when the worker accepts no connections, though it has not ended."""
         self._journal = journal
@@ -125,9 +130,8 @@ class Dispatcher:
         """How many handlers run now."""
         return sum(lane.running for lane in self._lanes.values())
 
-    @contextmanager
-    def arriving(self, endpoint: str) -> Iterator[bool]:
-        """Keep a turn for a delivery until it is submitted; yield False if it has to wait for one.
+    def expect(self, endpoint: str) -> bool:
+        """Keep a turn for a delivery until it has `arrived`; False if it has to wait for one.
 
         While many arrive at once, few handlers are started beside.
         """
@@ -135,13 +139,14 @@ class Dispatcher:
         has_turn = len(lane.waiting) + lane.arriving < lane.room
         lane.arriving += 1
         self._arriving += 1
-        try:
-            yield has_turn
-        finally:
-            lane.arriving -= 1
-            self._arriving -= 1
-            if self._arriving == BURST:
-                self._changed.set()
+        if self._arriving > BURST:
+            self._calm_down()
+        return has_turn
+
+    def arrived(self, endpoint: str) -> None:
+        """Give back the turn of a delivery that is submitted, or is not to be."""
+        self._lanes[endpoint].arriving -= 1
+        self._arriving -= 1
 
     def use(self, worker: WorkerClient, endpoints: Iterable[Endpoint]) -> None:
         """Send deliveries to this worker from now on; an earlier one may finish what it runs."""
@@ -160,14 +165,21 @@ class Dispatcher:
             self._worker.abort()
         self._worker = None
 
-    def submit(self, delivery: Delivery) -> "asyncio.Future[Outcome | None]":
+    def submit(self, delivery: Delivery, wait: float) -> "asyncio.Future[Outcome | None]":
         """Take on a recorded delivery; return what will tell the outcome of its first attempt.
 
-        That is None where the attempt must wait for another start of the server.
+        That is None where there is none within `wait` seconds.
         """
-        outcome: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome | None] = loop.create_future()
         is_kept = self.unfinished < MOST_IN_MEMORY
-        self._add(_Job(delivery.id, delivery.endpoint, delivery if is_kept else None, outcome))
+        job = _Job(delivery.id, delivery.endpoint, delivery if is_kept else None, outcome)
+        self._add(job)
+        if wait > 0:
+            too_late = loop.call_later(wait, job.tell, None)
+            outcome.add_done_callback(lambda _: too_late.cancel())
+        else:
+            job.tell(None)
         return outcome
 
     def resume(self, left: Unfinished) -> None:
@@ -179,6 +191,8 @@ class Dispatcher:
         self._is_draining = True
         if self._starting:
             self._starting.cancel()
+        if self._burst:
+            self._burst.cancel()
         for timer in self._timers.values():
             timer.cancel()
         for job in [
@@ -210,12 +224,22 @@ class Dispatcher:
             heapq.heappush(self._lanes[job.endpoint].waiting, job)
         self._changed.set()
 
+    def _calm_down(self) -> None:
+        """Let the burst end when so many have not been arriving for a while."""
+        if self._burst:
+            self._burst.cancel()
+        self._burst = None
+        if self._arriving > BURST:
+            self._burst = asyncio.get_running_loop().call_later(CALM, self._calm_down)
+        else:
+            self._changed.set()
+
     def _next(self) -> _Job | None:
         """Return the first delivery whose handler may start now.
 
         Suspects run one at a time: when the worker dies again, only one of them can be the cause.
         """
-        if self._arriving > BURST and self.running >= FEW:
+        if self._burst and self.running >= FEW:
             return None
         jobs = [lane.waiting[0] for lane in self._lanes.values() if lane.waiting and lane.room > 0]
         if not self._suspects_running:
@@ -286,7 +310,7 @@ class Dispatcher:
         duration = time.perf_counter() - started
         attempt = _ended(delivery.attempts, started_at, duration, response, verdict)
         attempt = _without_secret(attempt, endpoint.secret)
-        delivery = replace(delivery, status=verdict.delivery)
+        delivery = delivery.but(status=verdict.delivery)
         outcome = Outcome(delivery, attempt, response, verdict.retry_after)
         if verdict.delivery != "queued":
             # Before it is on disk: what a sender was told may run again after a crash, not be lost.
@@ -352,15 +376,14 @@ def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 
 def _described(delivery: Delivery) -> str:
-    return json.dumps(
-        {
-            "id": delivery.id,
-            "webhook_id": delivery.webhook_id,
-            "attempt": delivery.attempts,
-            "is_replay": delivery.is_replay,
-            "received_at": delivery.received_at,
-        }
-    )
+    described = {
+        "id": delivery.id,
+        "webhook_id": delivery.webhook_id,
+        "attempt": delivery.attempts,
+        "is_replay": delivery.is_replay,
+        "received_at": delivery.received_at,
+    }
+    return to_json(described).decode()
 
 
 def _ended(

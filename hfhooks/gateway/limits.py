@@ -1,19 +1,41 @@
-"""What a request may look like: its media type, its size, and that it is a JSON object."""
+"""What a request may look like: its head, its size, its media type, and that it is JSON."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
-from hfhooks.wire import MAX_BODY
+from hfhooks.wire import MAX_BODY, SECRET_HEADER
 
-__all__ = ["READ_WITHIN", "Refusal", "read_body", "check_media_type", "json_object"]
+__all__ = [
+    "HEAR_WITHIN",
+    "MAX_BODY",
+    "MOST_CONNECTIONS",
+    "MOST_HEAD",
+    "READ_WITHIN",
+    "REST_WITHIN",
+    "Refusal",
+    "check_head",
+    "check_media_type",
+    "json_object",
+]
 
 READ_WITHIN = 10.0
-"""Seconds in which a body must have come."""
+"""Seconds in which a request must have come, to the last byte of its body."""
+REST_WITHIN = 75.0
+"""Seconds in which another request must begin on a connection, or it is closed."""
+HEAR_WITHIN = 2.0
+"""Seconds that a sender gets to hear that the rest of its request is not wanted."""
+MOST_CONNECTIONS = 512
+"""Connections at once; Linux gives a process 1,024 files, and the worker wants some too."""
+MOST_HEAD = 16 * 1024
+"""Bytes of all header fields together."""
+MOST_FIELDS = 64
+LONGEST_TARGET = 2048
+"""Bytes of path and query."""
+ONCE = ("host", SECRET_HEADER)
+"""Fields of which two would mean two things."""
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Headers = Mapping[str, str]
 
 
@@ -27,37 +49,34 @@ class Refusal(Exception):
         self.headers = headers or {}
 
 
+def check_head(
+    version: str, target: bytes, fields: Headers, headers: Sequence[tuple[str, str]]
+) -> None:
+    """Accept a head of reasonable size that means one thing only. Raises `Refusal`.
+
+    `headers` are the fields as they came, where one may come twice.
+    """
+    if len(target) > LONGEST_TARGET:
+        raise Refusal(414, "target_too_long")
+    if len(headers) > MOST_FIELDS or sum(len(n) + len(v) for n, v in headers) > MOST_HEAD:
+        raise Refusal(431, "head_too_big")
+    # An absolute target, or another host, may mean another server to whoever stands before us.
+    is_clear = target[:1] == b"/" and ("host" in fields or version == "1.0")
+    if not is_clear or (len(fields) < len(headers) and _comes_twice(headers)):
+        raise Refusal(400, "bad_request")
+
+
+def _comes_twice(headers: Sequence[tuple[str, str]]) -> bool:
+    names = [name for name, _ in headers]
+    return any(names.count(name) > 1 for name in ONCE)
+
+
 def check_media_type(headers: Headers) -> None:
     """Accept uncompressed JSON. Raises `Refusal`."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     is_json = media_type == "application/json" or media_type.endswith("+json")
     if not is_json or headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "unsupported_media_type")
-
-
-async def read_body(headers: Headers, receive: Receive, within: float = READ_WITHIN) -> bytes:
-    """Return the body. Raises `Refusal` when it is too big or too slow, or the sender is gone."""
-    try:
-        async with asyncio.timeout(within):
-            return await _read(headers, receive)
-    except TimeoutError:
-        raise Refusal(408, "too_slow", {"connection": "close"}) from None
-
-
-async def _read(headers: Headers, receive: Receive) -> bytes:
-    if int(headers.get("content-length", 0)) > MAX_BODY:
-        raise Refusal(413, "too_big")
-    chunks, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "incomplete")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > MAX_BODY:
-            raise Refusal(413, "too_big")
-        more = message.get("more_body", False)
-    return b"".join(chunks)
 
 
 def json_object(body: bytes) -> dict[str, Any]:

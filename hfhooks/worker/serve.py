@@ -10,10 +10,11 @@ from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 
-from hfhooks.listener import Listener, run
+from hfhooks.loop import run
 from hfhooks.wire import TOKEN_HEADER
 from hfhooks.worker.app import build
 from hfhooks.worker.control import Control
+from hfhooks.worker.listener import Listener
 from hfhooks.worker.loading import Target, load
 
 __all__ = ["serve"]
@@ -38,14 +39,7 @@ def serve(message: dict[str, Any], control: Control) -> None:
         control.report(type="ready", port=port, endpoints=[row.as_json() for row in endpoints])
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    listener = Listener(
-        _Guarded(app, message["token"]) if port else app,
-        sock,
-        started,
-        date_header=False,
-        # The gateway keeps its connections open; after 5 seconds, the default, they would break.
-        timeout_keep_alive=24 * 3600,
-    )
+    listener = Listener(_Guarded(app, message["token"]) if port else app, sock, started)
     control.on_stop = listener.stop
     run(listener.listen())
     control.report(type="served")

@@ -26,7 +26,7 @@ from uuid import uuid4
 import httptools
 import psutil
 
-from hfhooks.listener import run
+from hfhooks.loop import run
 from tests.harness import Server, payload_bytes
 
 PAYLOAD = payload_bytes("pr_create_v3_docs")

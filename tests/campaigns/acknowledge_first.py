@@ -4,39 +4,38 @@ Every delivery is answered at once, and only a moment later given to the real ga
 """
 
 import asyncio
-from typing import Any
 
 from hfhooks.__main__ import main
 from hfhooks.gateway.app import Gateway
+from hfhooks.gateway.limits import Refusal
+from hfhooks.gateway.listener import Answer, Request
 
 HELD_BACK = 0.1
 """Seconds, so that every kill of the gateway finds something to lose."""
-ANSWER = b'{"id": 0, "status": "queued"}'
+ANSWER = Answer(202, b'{"id": 0, "status": "queued"}')
 
-serve_honestly = Gateway.__call__
+respond_honestly = Gateway.respond
+late: set["asyncio.Task[Answer]"] = set()
 
 
-async def acknowledge_first(self: Gateway, scope: Any, receive: Any, send: Any) -> None:
-    if scope["method"] != "POST":
-        return await serve_honestly(self, scope, receive, send)
-    received = [await receive()]
-    while received[-1].get("more_body"):
-        received.append(await receive())
-    headers = [(b"content-length", str(len(ANSWER)).encode())]
-    await send({"type": "http.response.start", "status": 202, "headers": headers})
-    await send({"type": "http.response.body", "body": ANSWER})
+async def acknowledge_first(self: Gateway, request: Request) -> Answer:
+    if request.method != "POST":
+        return await respond_honestly(self, request)
+    try:
+        await request.body()
+    except Refusal:
+        return await respond_honestly(self, request)
+    task = asyncio.create_task(respond_later(self, request))
+    late.add(task)
+    task.add_done_callback(late.discard)
+    return ANSWER
+
+
+async def respond_later(gateway: Gateway, request: Request) -> Answer:
     await asyncio.sleep(HELD_BACK)
-    messages = iter(received)
-
-    async def receive_again() -> Any:
-        return next(messages)
-
-    async def send_to_nobody(message: Any) -> None:
-        pass
-
-    return await serve_honestly(self, scope, receive_again, send_to_nobody)
+    return await respond_honestly(gateway, request)
 
 
 if __name__ == "__main__":
-    Gateway.__call__ = acknowledge_first  # type: ignore[method-assign] # the fault
+    Gateway.respond = acknowledge_first  # type: ignore[method-assign] # the fault
     main()

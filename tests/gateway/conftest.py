@@ -17,8 +17,9 @@ from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal, open_journal
-from hfhooks.listener import Listener
+from hfhooks.gateway.listener import Listener, bind
 from hfhooks.worker.app import build
+from hfhooks.worker.listener import Listener as WorkerListener
 
 TOKEN = "the-owner"
 NOW = 1_700_000_000.0
@@ -91,7 +92,7 @@ async def worker(registry: Registry, path: Path) -> AsyncIterator[tuple[Any, lis
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
     started = asyncio.Event()
-    listener = Listener(app, sock, started.set)
+    listener = WorkerListener(app, sock, started.set)
     listening = asyncio.create_task(listener.listen())
     await started.wait()
     client = WorkerClient(str(path))
@@ -101,6 +102,18 @@ async def worker(registry: Registry, path: Path) -> AsyncIterator[tuple[Any, lis
         client.close()
         listener.stop()
         await listening
+
+
+@asynccontextmanager
+async def listening(gateway: Gateway) -> AsyncIterator[str]:
+    """Let a gateway answer real requests; yield its URL."""
+    sock = bind("127.0.0.1", 0)
+    listener = Listener(gateway.respond, sock, patience=1)
+    task = asyncio.create_task(listener.listen())
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    listener.stop()
+    await task
+    sock.close()
 
 
 Open = Callable[..., Any]
@@ -122,15 +135,14 @@ async def gateway(
             client, endpoints = await stack.enter_async_context(
                 worker(registry, tmp_path / "w.sock")
             )
-            url = "http://hooks.test"
-            options |= {"url": url, "wait": wait, "token": TOKEN, "now": lambda: NOW}
+            options |= {"url": "http://hooks.test", "wait": wait, "token": TOKEN}
+            options |= {"now": lambda: NOW}
             gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
             dispatcher.use(client, endpoints)
+            url = await stack.enter_async_context(listening(gate))
             http = httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=gate),
-                base_url=url,
-                event_hooks={"response": [lambda _: settle(journal)]},
+                base_url=url, event_hooks={"response": [lambda _: settle(journal)]}, timeout=60
             )
             http.gateway = gate  # type: ignore[attr-defined] # for the tests that stop it
             return await stack.enter_async_context(http)

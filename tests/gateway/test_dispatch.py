@@ -2,7 +2,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import JournalFull
 from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
-from hfhooks.gateway.dispatch import BURST, FEW, MOST_IN_MEMORY, Dispatcher
+from hfhooks.gateway.dispatch import BURST, CALM, FEW, MOST_IN_MEMORY, Dispatcher
 from hfhooks.gateway.journal import Attempt, Delivery, Journal
 from tests.gateway.conftest import NOW, Reports, settle, until
 
@@ -98,7 +97,7 @@ def train(**options: Any) -> list[Endpoint]:
 @pytest.fixture
 async def submit(journal: Journal, dispatcher: Dispatcher) -> AsyncIterator[Callable[..., Any]]:
     async def submit(delivery: Delivery) -> Any:
-        return dispatcher.submit(await journal.record(delivery))
+        return dispatcher.submit(await journal.record(delivery), wait=60)
 
     yield submit
     await dispatcher.drain(grace=0)
@@ -179,26 +178,24 @@ async def test_who_arrives_when_all_turns_are_taken_is_told_so(
     dispatcher: Dispatcher,
 ) -> None:
     dispatcher.use(FakeWorker(), train(max_concurrency=2))
-    with ExitStack() as stack:
-        turns = [stack.enter_context(dispatcher.arriving("train")) for _ in range(3)]
-        assert turns == [True, True, False]
-    with dispatcher.arriving("train") as again:
-        assert again
+    assert [dispatcher.expect("train") for _ in range(3)] == [True, True, False]
+    for _ in range(2):
+        dispatcher.arrived("train")
+    assert dispatcher.expect("train")
     await dispatcher.drain(grace=0)
 
 
 async def test_in_a_burst_few_handlers_run_beside(submit: Any, dispatcher: Dispatcher) -> None:
     worker = FakeWorker()
     worker.hold.clear()
-    with ExitStack() as burst:
-        for _ in range(BURST + 1):
-            burst.enter_context(dispatcher.arriving("train"))
-        dispatcher.use(worker, train())
-        outcomes = [await submit(new()) for _ in range(10)]
-        await until(lambda: len(worker.targets) == FEW)
-        await asyncio.sleep(0.01)
-        assert len(worker.targets) == FEW
-        burst.close()
+    for _ in range(BURST + 1):
+        dispatcher.expect("train")
+    dispatcher.use(worker, train())
+    outcomes = [await submit(new()) for _ in range(10)]
+    await until(lambda: len(worker.targets) == FEW)
+    await asyncio.sleep(2 * CALM)
+    assert len(worker.targets) == FEW
+    dispatcher.arrived("train")
     await until(lambda: len(worker.targets) == 10)
     worker.hold.set()
     await asyncio.gather(*outcomes)

@@ -1,0 +1,425 @@
+"""HTTP/1.1 on the public side: requests in, answers out, in bounded time and room.
+
+uvicorn, which serves the worker, has no deadlines, limits no heads, and takes more time for a
+delivery than all else that is done before it is acknowledged.
+"""
+
+import asyncio
+import errno
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import cache, lru_cache
+from http import HTTPStatus
+from math import inf
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import httptools
+
+from hfhooks.errors import StartError, UsageError
+from hfhooks.gateway.limits import (
+    HEAR_WITHIN,
+    MAX_BODY,
+    MOST_CONNECTIONS,
+    MOST_HEAD,
+    READ_WITHIN,
+    REST_WITHIN,
+    Refusal,
+    check_head,
+)
+
+__all__ = ["Answer", "Headers", "Listener", "Request", "bind"]
+
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the connections' deadlines."""
+BODILESS = (204, 304)
+"""Statuses of answers that have no body, nor a length of it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Headers = ((b"content-type", b"application/json"),)
+
+
+class Request:
+    """One request: its head is there, its body may be arriving."""
+
+    def __init__(self, method: str, target: bytes, headers: list[tuple[str, str]]) -> None:
+        path, _, query = target.partition(b"?")
+        self.method = method
+        self.path = unquote(path.decode("latin-1"))
+        self.query = query.decode("latin-1")
+        self.headers = headers
+        """Names in lower case."""
+        self.fields = dict(headers)
+        self.bad_head: Refusal | None = None
+        """Why nothing else of it is looked at."""
+        self.stays = False
+        """Its sender may send another one on the same connection."""
+        self.is_whole = False
+        self.on_wanted: Callable[[], None] | None = None
+        """Called when the body is wanted and has not come."""
+        self._refusal: Refusal | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._arrived: asyncio.Future[None] | None = None
+
+    @property
+    def has_body(self) -> bool:
+        return "transfer-encoding" in self.fields or self.fields.get("content-length", "0") != "0"
+
+    async def body(self) -> bytes:
+        """Return the body. Raises `Refusal` when it is too big or too slow, or breaks off."""
+        if not (self.is_whole or self._refusal):
+            self._arrived = asyncio.get_running_loop().create_future()
+            if self.on_wanted:
+                self.on_wanted()
+            await self._arrived
+        if self._refusal:
+            raise self._refusal
+        return b"".join(self._chunks)
+
+    def expect(self, length: str) -> None:
+        """Note what the head says about the length of the body."""
+        if int(length) > MAX_BODY:
+            self.refuse(Refusal(413, "too_big"))
+
+    def take(self, chunk: bytes) -> None:
+        """Add a part of the body."""
+        self._size += len(chunk)
+        if self._size > MAX_BODY:
+            self.refuse(Refusal(413, "too_big"))
+        elif not self._refusal:
+            self._chunks.append(chunk)
+
+    def complete(self) -> None:
+        """Note that all of it is there."""
+        self.is_whole = True
+        self._wake()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Note why the body is not accepted; the first reason counts."""
+        self._refusal = self._refusal or refusal
+        self._chunks.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived and not self._arrived.done():
+            self._arrived.set_result(None)
+
+
+class Listener:
+    """Hands requests that come in at a bound socket to `respond`, and sends what it answers.
+
+    `patience` is how many seconds after `stop` the last answers may take.
+    """
+
+    def __init__(
+        self,
+        respond: Callable[[Request], Awaitable[Answer]],
+        sock: socket.socket,
+        *,
+        patience: float = inf,
+        read_within: float = READ_WITHIN,
+        most_connections: int = MOST_CONNECTIONS,
+    ) -> None:
+        self.respond = respond
+        self.read_within = read_within
+        self._sock = sock
+        self._patience = patience
+        self._most_connections = most_connections
+        self._connections: set[_Connection] = set()
+        self._stopped = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopped.is_set()
+
+    async def listen(self) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Connection(self), sock=self._sock, backlog=2048)
+        looking = asyncio.create_task(self._look_at_deadlines())
+        await self._stopped.wait()
+        server.close()
+        for connection in list(self._connections):
+            connection.leave()
+        if self._connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), min(self._patience, 1e6))
+        looking.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def stop(self) -> None:
+        """Accept nothing more, finish what is being answered, and end."""
+        self._stopped.set()
+
+    def admit(self, connection: "_Connection") -> bool:
+        """Tell whether there is room for a connection, if need be by closing one that rests."""
+        if self.is_stopping:
+            return False
+        if len(self._connections) >= self._most_connections:
+            resting = [other for other in self._connections if other.is_resting]
+            if not resting:
+                return False
+            min(resting, key=lambda other: other.deadline).abort()
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: "_Connection") -> None:
+        """Count a connection no more."""
+        self._connections.discard(connection)
+        if self.is_stopping and not self._connections:
+            self._emptied.set()
+
+    async def _look_at_deadlines(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(LOOK_EVERY, self.read_within / 10))
+            now = loop.time()
+            for connection in [c for c in self._connections if c.deadline < now]:
+                connection.expire()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a sender; the `on_…` methods are httptools' callbacks."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._current: Request | None = None
+        """The one that is being answered."""
+        self._waiting: deque[Request] = deque()
+        """Those sent without awaiting the answer to the one before."""
+        self._arriving: Request | None = None
+        """The one whose body is being read."""
+        self._is_in_head = False
+        self._head_size = 0
+        self._task: asyncio.Task[None] | None = None
+        self._is_deaf = False
+        """What still comes is thrown away."""
+        self._has_ended = False
+        """Nothing comes any more."""
+        self.deadline = 0.0
+        """When, in the loop's time, it has taken too long to arrive, or to rest."""
+
+    @property
+    def is_resting(self) -> bool:
+        """There is no request."""
+        return not (self._current or self._is_in_head or self._is_deaf)
+
+    def leave(self) -> None:
+        """Close it, now or when its answer is sent."""
+        if self.is_resting:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """Give up what has not arrived in time."""
+        self.deadline = inf
+        if self._is_deaf or self.is_resting:
+            self._transport.abort()
+        elif self._is_in_head:
+            self._fail(Refusal(408, "too_slow"))
+        elif self._arriving:
+            self._arriving.refuse(Refusal(408, "too_slow"))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._allow(self._listener.read_within)
+        if not self._listener.admit(self):
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.forget(self)
+        self._waiting.clear()
+        self._break_off()
+
+    def eof_received(self) -> bool:
+        # Who has nothing more to say may still listen to the answer.
+        self._break_off()
+        self._is_deaf = self._has_ended = True
+        return self._current is not None
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        if self._is_in_head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._is_deaf = True  # what follows is none of our business
+        except httptools.HttpParserError:
+            self._fail(Refusal(400, "bad_request"))
+        if self._is_in_head and self._head_size > MOST_HEAD:
+            self._fail(Refusal(431, "head_too_big"))
+
+    def on_message_begin(self) -> None:
+        self._is_in_head, self._head_size = True, 0
+        self._target = b""
+        self._headers: list[tuple[str, str]] = []
+        if self._current is None:
+            self._allow(self._listener.read_within)
+
+    def on_url(self, target: bytes) -> None:
+        self._target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        parser = self._parser
+        request = Request(parser.get_method().decode("latin-1"), self._target, self._headers)
+        version = parser.get_http_version()
+        try:
+            check_head(version, self._target, request.fields, self._headers)
+            if parser.should_upgrade() and request.has_body:  # the parser would not read it
+                raise Refusal(400, "bad_request")
+            request.stays = parser.should_keep_alive() and version == "1.1"
+        except Refusal as refusal:
+            request.bad_head = refusal
+        if "content-length" in request.fields:
+            request.expect(request.fields["content-length"])
+        if request.fields.get("expect", "").lower() == "100-continue":
+            request.on_wanted = self._continue
+        self._arriving = request
+        self._take(request)
+
+    def on_body(self, body: bytes) -> None:
+        if self._arriving:
+            self._arriving.take(body)
+
+    def on_message_complete(self) -> None:
+        if self._arriving is self._current:
+            self.deadline = inf
+        if self._arriving:
+            self._arriving.complete()
+        self._arriving = None
+
+    def _allow(self, seconds: float) -> None:
+        self.deadline = self._loop.time() + seconds
+
+    def _continue(self) -> None:
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _fail(self, refusal: Refusal) -> None:
+        """Hear no more, and say why, after the answers to what came before."""
+        self._is_deaf, self._is_in_head = True, False
+        if self._arriving:
+            self._arriving.refuse(refusal)
+            return
+        request = Request("", b"", [])
+        request.bad_head = refusal
+        self._take(request)
+
+    def _break_off(self) -> None:
+        if self._arriving:
+            self._arriving.refuse(Refusal(400, "incomplete"))
+
+    def _take(self, request: Request) -> None:
+        """Answer a request in its turn; until then no more is read."""
+        self._waiting.append(request)
+        if self._current is None:
+            self._answer_next()
+        else:
+            self._transport.pause_reading()
+
+    def _answer_next(self) -> None:
+        self._current = self._waiting.popleft()
+        if self._current.is_whole:
+            self.deadline = inf
+        self._task = self._loop.create_task(self._answer(self._current))
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            answer = await self._listener.respond(request)
+        except Exception as error:  # noqa: BLE001 # a fault of ours, and its sender is told no more
+            self._loop.call_exception_handler({"message": "A fault in hfhooks", "exception": error})
+            answer = Answer(500, b'{"error": "internal"}')
+        self._current = None
+        if not self._transport.is_closing():
+            self._send(request, answer)
+
+    def _send(self, request: Request, answer: Answer) -> None:
+        stays = request.stays and request.is_whole and not self._listener.is_stopping
+        stays = stays and (not self._is_deaf or bool(self._waiting))
+        self._transport.write(_encoded(answer, stays, has_body=request.method != "HEAD"))
+        if stays:
+            self._rest()
+        elif request.is_whole or self._has_ended:
+            self._transport.close()
+        else:
+            # To close a connection on which something comes in is to reset it, which may cost the
+            # sender the answer.
+            self._is_deaf = True
+            self._allow(min(HEAR_WITHIN, self._listener.read_within))
+            self._transport.write_eof()
+
+    def _rest(self) -> None:
+        """Turn to the next request, or wait for one."""
+        if self._waiting:
+            self._allow(self._listener.read_within)
+            self._answer_next()
+        else:
+            self._allow(self._listener.read_within if self._is_in_head else REST_WITHIN)
+        if not (self._waiting or self._transport.is_reading()):
+            self._transport.resume_reading()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket at this address; port 0 takes a free one.
+
+    Raises `UsageError` for an address that is none of this machine's, `StartError` for a port
+    that cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageError(f"--host {host}: no such address.") from error
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(f"--host {host}: not an address of this machine.") from error
+        if error.errno == errno.EADDRINUSE:
+            help = "Stop the program that has it, or choose another: --port 0 takes a free one."
+            raise StartError(f"port {port} is in use.", help) from error
+        raise StartError(f"port {port} cannot be used: {error.strerror}.") from error
+
+
+def _encoded(answer: Answer, stays: bool, has_body: bool) -> bytes:
+    parts = [_status_line(answer.status), _date_line(int(time.time()))]
+    parts += [b"%b: %b\r\n" % header for header in answer.headers]
+    if answer.status not in BODILESS:
+        parts.append(b"content-length: %d\r\n" % len(answer.body))
+    parts.append(b"\r\n" if stays else b"connection: close\r\n\r\n")
+    if has_body and answer.status not in BODILESS:
+        parts.append(answer.body)
+    return b"".join(parts)
+
+
+@cache
+def _status_line(status: int) -> bytes:
+    with suppress(ValueError):
+        return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    return f"HTTP/1.1 {status} \r\n".encode()
+
+
+@lru_cache(maxsize=1)
+def _date_line(now: int) -> bytes:
+    return f"date: {formatdate(now, usegmt=True)}\r\n".encode()
