@@ -121,8 +121,8 @@ class Database:
         return await done
 
     def submit(self, apply: Apply[Any]) -> None:
-        """Write with the next commit, which comes soon, without waiting for the disk."""
-        self._put(_Write(apply), can_wait=True)
+        """Write with the next commit, without waiting for the disk."""
+        self._put(_Write(apply), can_wait=False)
 
     def _put(self, write: _Write, can_wait: bool) -> None:
         self._writes.append(write)

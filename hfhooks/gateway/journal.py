@@ -235,7 +235,7 @@ class Journal:
         return delivery.but(id=id, status=status)
 
     def claim(self, delivery: Delivery, started_at: float) -> Delivery:
-        """Note that an attempt starts, soon and without waiting for it."""
+        """Note that an attempt starts, without waiting for the disk."""
         number = delivery.attempts + 1
         self._claims[delivery.id] = (number, started_at, delivery.id)
         self._database.submit(partial(self._write_claim, id=delivery.id))
