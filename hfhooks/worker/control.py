@@ -1,9 +1,9 @@
 """The pipes between a worker and the gateway that started it, as the worker holds them.
 
-JSON lines. `load`, `ping` and `stop` come in on what was stdin; `ready` or `failed`, `alive`,
-`responsive` and `served` go out on what was stdout. The script sees an empty stdin, and what it
-prints goes to stderr, because the gateway's stdout is for data. When the gateway is gone the
-worker goes too.
+JSON lines. `preload`, `load`, `ping` and `stop` come in on what was stdin; `preloaded`, `ready` or
+`failed`, `alive`, `responsive` and `served` go out on what was stdout. The script sees an empty
+stdin, and what it prints goes to stderr, because the gateway's stdout is for data. When the gateway
+is gone the worker goes too.
 """
 
 import json
@@ -25,7 +25,9 @@ class Control:
     def __init__(self) -> None:
         self._incoming = os.fdopen(os.dup(0), "rb")
         self._outgoing = os.fdopen(os.dup(1), "wb")
-        self._loads: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self.is_load_waiting = False
+        """There is no time left for what merely prepares."""
         self.on_stop: Callable[[], None] = lambda: os._exit(0)
         """What `stop` does; until deliveries are taken there is nothing to finish."""
         self.on_ping: Callable[[], None] = lambda: None
@@ -34,9 +36,9 @@ class Control:
         _repoint_standard_streams()
         Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
 
-    def wait_for_load(self) -> dict[str, Any]:
-        """Return the message that says what to load."""
-        return self._loads.get()
+    def wait_for_task(self) -> dict[str, Any]:
+        """Return the next message that says what to preload or to load."""
+        return self._tasks.get()
 
     def report(self, **message: Any) -> None:
         """Tell the gateway something."""
@@ -49,7 +51,10 @@ class Control:
             message = json.loads(line)
             if message["type"] == "load":
                 self._socket_file = message["socket"] and Path(message["socket"])
-                self._loads.put(message)
+                self.is_load_waiting = True
+                self._tasks.put(message)
+            elif message["type"] == "preload":
+                self._tasks.put(message)
             elif message["type"] == "ping":
                 self.report(type="alive")
                 self.on_ping()

@@ -3,21 +3,23 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from traceback import walk_tb
-from types import CodeType, ModuleType
+from types import ModuleType
+from typing import Any
 
 from hfhooks.endpoints import Registration, Registry, collecting
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
 from hfhooks.worker.frames import is_users
+from hfhooks.worker.sources import FreshLoader, fresh_finder
 
-__all__ = ["DEFAULT_SCRIPTS", "Target", "find_targets", "load"]
+__all__ = ["DEFAULT_SCRIPTS", "Target", "check_syntax", "find_targets", "first_on_path", "load"]
 
 DEFAULT_SCRIPTS = ("handlers.py", "app.py", "main.py")
 
@@ -51,6 +53,15 @@ class Target:
         """What a person would call it."""
         return place(self.file) if self.file else self.name
 
+    @property
+    def program(self) -> str:
+        """What the script sees as `sys.argv[0]`."""
+        return self.file or self.name
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Target":
+        return cls(**{**row, "folders": tuple(row["folders"])})
+
 
 def find_targets(arguments: Sequence[str]) -> list[Target]:
     """Return what the command line names, without importing any of it.
@@ -69,15 +80,31 @@ def find_targets(arguments: Sequence[str]) -> list[Target]:
     return list(dict.fromkeys(found))
 
 
+def check_syntax(targets: Sequence[Target], files: Iterable[Path]) -> None:
+    """Look at scripts without running them. Raises `LoadError` where they cannot be Python.
+
+    `files` are looked at too, if they are Python and there.
+    """
+    scripts = [Path(target.file) for target in targets if target.file]
+    for target, script in zip(targets, scripts, strict=False):
+        if not script.read_bytes().strip():
+            raise LoadError(f"{target.label}: no endpoint found.", _example(), target.file)
+    for file in {*scripts, *files}:
+        if file.suffix == ".py" and file.is_file():
+            with _errors_of(Target(file.stem, (), str(file))):
+                compile(file.read_bytes(), file, "exec", dont_inherit=True)
+
+
 def load(targets: Sequence[Target]) -> list[Registration]:
     """Import the targets and return the endpoints they declare, in order.
 
     Raises `LoadError` with file and line for whatever goes wrong inside them.
     """
+    fresh_finder().files.update(target.file for target in targets if target.file)
     registry = Registry(is_served=True)
     with collecting(registry):
         for number, target in enumerate(targets):
-            with _first_on_path(target, targets[:number]), _errors_of(target):
+            with first_on_path(target, targets[:number]), _errors_of(target):
                 _import(target)
     if not registry.registrations:
         labels = ", ".join(target.label for target in targets)
@@ -136,19 +163,12 @@ def _module(name: str) -> Target:
     return Target(name, (folder,), key=f"{folder}/{name}")
 
 
-class _ScriptLoader(SourceFileLoader):
-    """Compiles from source each time: a cached .pyc may be older than a save in this second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def _import(target: Target) -> None:
     if target.file is None or "." in target.name:
         importlib.import_module(target.name)
         return
     name = _free_name(target.name)
-    spec = spec_from_loader(name, loader := _ScriptLoader(name, target.file))
+    spec = spec_from_loader(name, loader := FreshLoader(name, target.file))
     assert spec is not None
     module = sys.modules[name] = module_from_spec(spec)
     try:
@@ -168,11 +188,10 @@ def _free_name(name: str) -> str:
 
 
 @contextmanager
-def _first_on_path(target: Target, earlier: Sequence[Target]) -> Iterator[None]:
+def first_on_path(target: Target, earlier: Sequence[Target]) -> Iterator[None]:
     """Let a target import its own siblings, even where an earlier one has namesakes."""
-    folders = [folder for other in earlier for folder in other.folders]
-    rest = [entry for entry in sys.path if entry not in {*folders, *target.folders}]
-    sys.path[:] = [*target.folders, *folders, *rest]
+    folders = list(dict.fromkeys(folder for other in earlier for folder in other.folders))
+    _put_first(list(dict.fromkeys([*target.folders, *folders])))
     namesakes = _namesakes(target, folders)
     for name in namesakes:
         del sys.modules[name]
@@ -181,11 +200,18 @@ def _first_on_path(target: Target, earlier: Sequence[Target]) -> Iterator[None]:
         yield
     finally:
         sys.modules.update(namesakes)
-        sys.path[:] = [*dict.fromkeys([*folders, *target.folders]), *rest]
+        _put_first(folders)
+
+
+def _put_first(folders: Sequence[str]) -> None:
+    # In place, and from what is there now: a script may have added folders of its own.
+    sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders)]
 
 
 def _namesakes(target: Target, folders: Sequence[str]) -> dict[str, ModuleType]:
     others = set(folders) - set(target.folders)
+    if not others:
+        return {}
     shadowed = {
         name
         for name, module in sys.modules.items()

@@ -5,9 +5,14 @@ The gateway starts it as `python -P -m hfhooks.worker.process`.
 
 import os
 import signal
+from typing import Any
 
 from hfhooks.errors import HfhooksError
 from hfhooks.worker.control import Control
+from hfhooks.worker.frames import users_frames
+from hfhooks.worker.loading import Target
+from hfhooks.worker.preload import preload
+from hfhooks.worker.sources import local_files
 
 
 def main() -> None:
@@ -16,9 +21,8 @@ def main() -> None:
     control = Control()
     from hfhooks.worker.serve import serve  # brings FastAPI, while no script is named yet
 
-    message = control.wait_for_load()
     try:
-        serve(message, control)
+        serve(_prepared(control), control)
     except HfhooksError as error:
         control.report(
             type="failed",
@@ -27,8 +31,22 @@ def main() -> None:
             file=getattr(error, "file", None),
             line=getattr(error, "line", None),
             exit_code=error.exit_code,
+            files=local_files(),
+            traceback=users_frames(error.__cause__),
         )
         os._exit(error.exit_code)  # a thread that the script has started must not keep us
+
+
+def _prepared(control: Control) -> dict[str, Any]:
+    """Do in advance what can be done, and return the message that says what to load."""
+    from hfhooks.worker.warmup import warm_up
+
+    if not control.is_load_waiting:
+        warm_up()
+    while (message := control.wait_for_task())["type"] == "preload":
+        preload(Target.from_json(message["targets"][0]))
+        control.report(type="preloaded")
+    return message
 
 
 def _leave_signals_to_the_gateway() -> None:

@@ -16,6 +16,7 @@ from hfhooks.worker.app import build
 from hfhooks.worker.control import Control
 from hfhooks.worker.listener import Listener
 from hfhooks.worker.loading import Target, load
+from hfhooks.worker.sources import local_files
 
 __all__ = ["serve"]
 
@@ -25,8 +26,8 @@ def serve(message: dict[str, Any], control: Control) -> None:
 
     Raises `HfhooksError` when they cannot be loaded.
     """
-    targets = [Target(**{**row, "folders": tuple(row["folders"])}) for row in message["targets"]]
-    sys.argv[:] = [targets[0].file or targets[0].name]
+    targets = [Target.from_json(row) for row in message["targets"]]
+    sys.argv[:] = [targets[0].program]
     app, endpoints = build(load(targets))
     sock, port = _bind(message["socket"])
 
@@ -36,7 +37,8 @@ def serve(message: dict[str, Any], control: Control) -> None:
         threads = current_default_thread_limiter()
         needed = sum(endpoint.max_concurrency for endpoint in endpoints)
         threads.total_tokens = max(threads.total_tokens, needed)
-        control.report(type="ready", port=port, endpoints=[row.as_json() for row in endpoints])
+        rows = [endpoint.as_json() for endpoint in endpoints]
+        control.report(type="ready", port=port, endpoints=rows, files=local_files())
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     listener = Listener(_Guarded(app, message["token"]) if port else app, sock, started)

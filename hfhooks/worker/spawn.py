@@ -1,6 +1,7 @@
 """The worker process, as its parent holds it. Imports next to nothing: a worker starts first."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,20 @@ class WorkerProcess:
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code, below zero for a signal. Raises `subprocess.TimeoutExpired`."""
         return self._process.wait(timeout)
+
+    def step_back(self) -> None:
+        """Let it leave the processor to others while it warms up."""
+        self._schedule("SCHED_BATCH")
+
+    def step_forward(self) -> None:
+        """Let it have its part of the processor again."""
+        self._schedule("SCHED_OTHER")
+
+    def _schedule(self, policy: str) -> None:
+        # Unlike niceness, which nobody but root can take back. Linux alone has it.
+        if hasattr(os, policy):
+            with suppress(OSError):  # it is gone, or not ours to choose
+                os.sched_setscheduler(self.pid, getattr(os, policy), os.sched_param(0))
 
     def kill(self) -> None:
         self._process.kill()

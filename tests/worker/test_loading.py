@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +9,8 @@ from hfhooks.errors import HfhooksError, LoadError, UsageError
 from hfhooks.worker.loading import Target, find_targets, load
 
 Script = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("own_interpreter")
 ENDPOINT = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef {}(payload): {}\n"
-
-
-@pytest.fixture(autouse=True)
-def own_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Loading changes sys.path and sys.modules: both come back, and the folder is the script's."""
-    monkeypatch.chdir(tmp_path)
-    before = dict(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
 
 
 def loaded(*arguments: str | Path) -> dict[str, Handler]:
@@ -66,6 +56,15 @@ def test_scripts_and_siblings_of_one_name_do_not_collide(script: Script) -> None
         "one": "one",
         "two": "two",
     }
+
+
+@pytest.mark.parametrize("call", ["append('lib')", "insert(0, 'lib')"])
+def test_a_folder_that_a_script_adds_to_its_path_stays_there(script: Script, call: str) -> None:
+    script("WORD = 'late'", "lib/late_words.py")
+    text = f"import sys\nsys.path.{call}\n"
+    path = script(text + ENDPOINT.format("a", "import late_words; return late_words.WORD"))
+    other = script(ENDPOINT.format("b", "..."), "other/app.py")
+    assert loaded(path, other)["a"](None) == "late"
 
 
 def test_a_script_named_like_a_module_of_python_hides_nothing(script: Script) -> None:

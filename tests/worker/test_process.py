@@ -45,6 +45,13 @@ def load(worker: WorkerProcess, tmp_path: Path) -> Callable[..., dict[str, Any]]
     return load
 
 
+def report_of(worker: WorkerProcess, kind: str, path: Path) -> dict[str, Any]:
+    """Tell the worker to load or preload a script, and return what it says to it."""
+    targets = [asdict(target) for target in find_targets([str(path)])]
+    worker.send(type=kind, targets=targets, socket=None, token="t")
+    return next(worker.reports())
+
+
 def exchange(sock: socket.socket, *headers: str) -> bytes:
     lines = ["POST /webhooks/a HTTP/1.1", "host: w", "content-length: 0", "connection: close"]
     sock.sendall("\r\n".join([*lines, *headers, "\r\n"]).encode())
@@ -83,6 +90,8 @@ def test_a_script_that_fails_is_reported_in_words(
         "file": str(path),
         "line": 2,
         "exit_code": 3,
+        "traceback": [],
+        "files": [str(path)],
     }
     assert worker.wait(10) == 3
 
@@ -199,3 +208,91 @@ def test_it_says_that_it_is_alive_and_that_its_loop_turns(
 def test_while_it_loads_it_says_that_it_is_alive(worker: WorkerProcess, script: Script) -> None:
     worker.send(type="ping")
     assert next(worker.reports()) == {"type": "alive"}
+
+
+def test_it_reports_the_files_it_has_loaded(load: Any, script: Script) -> None:
+    words = script("", "words.py")
+    path = script("import json, words\n" + HANDLER)
+    assert load(path)["files"] == [str(path), str(words)]
+
+
+def test_a_failed_load_reports_the_files_it_has_tried(load: Any, script: Script) -> None:
+    words = script("1 / 0", "words.py")
+    path = script("import words\n" + HANDLER)
+    assert load(path)["files"] == [str(path), str(words)]
+
+
+def test_a_change_of_equal_size_within_the_same_second_is_seen(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    text = "import words\nfrom hfhooks import webhook_endpoint as endpoint\n"
+    path, found = script(text + "endpoint(words.WORD)(lambda: 1)"), []
+    for word in ("one", "two"):
+        os.utime(script(f"WORD = '{word}'", "words.py"), (0, 0))
+        worker = WorkerProcess()
+        found += [row["name"] for row in report_of(worker, "load", path)["endpoints"]]
+        end(worker)
+    assert found == ["one", "two"]
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+LIBRARY = """
+import os, sys
+print("1", end="")
+print("2", file=sys.stderr)
+os.system("echo 3; echo 4 >&2")
+"""
+
+
+def test_what_a_spare_has_preloaded_is_not_paid_again_and_not_heard(
+    script: Script, library: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    library(LIBRARY, "lib_loud.py")
+    worker = WorkerProcess()  # made here, so that it inherits what capfd captures
+    path = script("import lib_loud\nprint('heard')\n" + HANDLER)
+    assert report_of(worker, "preload", path) == {"type": "preloaded"}
+    assert report_of(worker, "load", path)["type"] == "ready"
+    assert capfd.readouterr() == ("", "heard\n")
+    end(worker)
+
+
+def test_a_load_that_comes_during_the_preload_is_next(
+    library: Callable[..., Path], worker: WorkerProcess, script: Script, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "gate")
+    library(f"with open({str(tmp_path / 'gate')!r}) as gate:\n    gate.read()", "lib_waiting.py")
+    path = script("import lib_waiting\n" + HANDLER)
+    targets = [asdict(target) for target in find_targets([str(path)])]
+    worker.send(type="preload", targets=targets)
+    worker.send(type="load", targets=targets, socket=None, token="t")
+    worker.send(type="ping")
+    reports = worker.reports()
+    assert next(reports)["type"] == "alive"
+    (tmp_path / "gate").write_text("")
+    assert [next(reports)["type"] for _ in range(2)] == ["preloaded", "ready"]
+
+
+def test_it_can_be_stopped_while_a_library_is_imported_for_ever(
+    script: Script, library: Callable[..., Path], tmp_path: Path
+) -> None:
+    library(f"open({str(tmp_path / 'up')!r}, 'w')\nwhile True: pass", "lib_endless.py")
+    worker = WorkerProcess()
+    path = script("import lib_endless\n" + HANDLER)
+    worker.send(type="preload", targets=[asdict(target) for target in find_targets([str(path)])])
+    wait_until((tmp_path / "up").exists)
+    worker.send(type="stop")
+    assert worker.wait(10) == 0
+    end(worker)
+
+
+@pytest.mark.parametrize(("kinds", "is_warm"), [(["load"], False), (["preload", "load"], True)])
+def test_it_warms_up_unless_a_load_is_waiting(
+    worker: WorkerProcess, script: Script, kinds: list[str], is_warm: bool
+) -> None:
+    text = "import sys\nfrom hfhooks import webhook_endpoint as endpoint\n"
+    text += "is_warm = 'uvicorn.protocols.http.httptools_impl' in sys.modules\n"
+    path = script(text + "endpoint(str(is_warm))(lambda: 1)")
+    for kind in kinds:
+        report = report_of(worker, kind, path)
+    assert report["endpoints"][0]["name"] == str(is_warm)
