@@ -30,6 +30,7 @@ MARKS = {
     "queued": "…",
     "ignored": "·",
     "duplicate": "·",
+    "reloaded": "⟳",
 }
 PLAIN_MARKS = {
     "succeeded": "+",
@@ -39,8 +40,10 @@ PLAIN_MARKS = {
     "queued": ".",
     "ignored": ".",
     "duplicate": ".",
+    "reloaded": "*",
 }
 COLOURS = {"succeeded": "green", "failed": "red", "refused": "yellow", "retrying": "yellow"}
+COLOURS |= {"reloaded": "cyan"}
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that can steer a terminal, or hide what a text says."""
 
@@ -96,6 +99,8 @@ def print_error(error: HfhooksError) -> None:
     """Say what went wrong and what to do, in a line each, on stderr."""
     console = _rich(sys.stderr)
     console.print(_styled(("error: ", "bold red"), safe(error, 1000)))
+    for line in getattr(error, "traceback", None) or ():
+        console.print(_styled(("    " + safe(line, 500), "red")))
     if error.help:
         console.print(_styled(("help: ", "bold cyan"), safe(error.help, 1000)))
 
@@ -132,7 +137,9 @@ class Console:
         """Say something that a person should know now."""
         print_note(text)
 
-    def ready(self, server: "RunningServer", open_endpoints: list[str]) -> None:
+    def ready(
+        self, server: "RunningServer", open_endpoints: list[str], reloads: bool = False
+    ) -> None:
         """Say that deliveries are accepted from now on. Names the endpoints without a secret."""
         if self._json_lines:
             described = server.described()
@@ -152,7 +159,8 @@ class Console:
             url = _styled("  POST ", (endpoint["url"], "bold"))
             self._err.print(url.append(f"   {' · '.join(patterns)}" if patterns else "", "dim"))
         self._say("Set them up at https://huggingface.co/settings/webhooks")
-        self._say("\nPress Ctrl-C to stop.")
+        watching = "What you save is loaded at once. " if reloads else ""
+        self._say(f"\n{watching}Press Ctrl-C to stop.")
 
     def finished(self, outcome: "Outcome") -> None:
         """Show a delivery whose handler has run, with the traceback if it raised."""
@@ -166,8 +174,7 @@ class Console:
             "" if after is None else f"again in {_duration(after)}",
         )
         if attempt.error:
-            for line in attempt.error.rstrip().splitlines():
-                self._err.print(_styled(("    " + safe(line, 500), "red")))
+            self._trace(attempt.error)
 
     def ignored(self, delivery: "Delivery", reason: str) -> None:
         """Show a delivery that no filter let through, and why."""
@@ -189,6 +196,37 @@ class Console:
         """Show that somebody sent an endpoint what it does not accept."""
         if not self._json_lines:
             self._line("refused", status, [path, word])
+
+    def reloaded(
+        self,
+        seconds: float,
+        endpoints: list[dict[str, Any]],
+        appeared: list[str],
+        vanished: list[str],
+        retried: int,
+    ) -> None:
+        """Say that a new version of the scripts runs, and what is different."""
+        if self._json_lines:
+            duration = round(seconds * 1000, 1)
+            self._json(type="reload", ok=True, duration_ms=duration, endpoints=endpoints)
+        else:
+            self._line("reloaded", None, [f"reloaded in {_milliseconds(seconds)}"])
+            for sign, paths in (("+", appeared), ("-", vanished)):
+                for path in paths:
+                    self._say(f"  {sign} {path}")
+        if retried:
+            deliveries = "a delivery" if retried == 1 else f"{retried} deliveries"
+            self.note(f"{deliveries} retried with the new code.")
+
+    def broken(self, error: HfhooksError, has_worker: bool) -> None:
+        """Say that the scripts cannot be loaded, and what happens until they can be."""
+        place = {"file": getattr(error, "file", None), "line": getattr(error, "line", None)}
+        if self._json_lines:
+            reason = getattr(error, "reason", str(error))
+            self._json(type="reload", ok=False, error=reason, **place)
+        print_error(error)
+        goes_on = "the version before goes on" if has_worker else "deliveries are kept"
+        self.note(f"{goes_on} until a better one is saved.")
 
     def stopped(self) -> None:
         """Say that the server has ended."""
@@ -230,8 +268,15 @@ class Console:
         ]
         self._line(delivery.status, http_status, words)
 
-    def _line(self, status: str, http_status: int, words: list[str]) -> None:
-        mark = self._styled(f"{self._marks[status]} {http_status}", COLOURS.get(status, ""))
+    def _trace(self, text: str) -> None:
+        for line in text.rstrip().splitlines():
+            self._err.print(_styled(("    " + safe(line, 500), "red")))
+
+    def _line(self, status: str, http_status: int | None, words: list[str]) -> None:
+        shown = (
+            self._marks[status] if http_status is None else f"{self._marks[status]} {http_status}"
+        )
+        mark = self._styled(shown, COLOURS.get(status, ""))
         rest = "  ".join(safe(word) for word in words if word)
         # Every delivery has one: rich's own way takes longer than all else that is done for it.
         now = self._styled(time.strftime("%H:%M:%S"), "dim")

@@ -26,7 +26,7 @@ class StartError(HfhooksError):
 
 
 class LoadError(StartError):
-    """A script cannot be loaded; `file` and `line` say where."""
+    """A script cannot be loaded; `file` and `line` say where, `traceback` how it came to that."""
 
     def __init__(
         self,
@@ -38,6 +38,12 @@ class LoadError(StartError):
         super().__init__(message, help)
         self.file = file
         self.line = line
+        self.traceback: list[str] = []
+
+    @property
+    def reason(self) -> str:
+        """The message without the place."""
+        return str(self).removeprefix(f"{place(self.file, self.line)}: " if self.file else "")
 
 
 class EndpointError(LoadError, ValueError):

@@ -6,28 +6,31 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from hfhooks.console import Console
 from hfhooks.endpoints import Endpoint
-from hfhooks.errors import JournalError, StartError
+from hfhooks.errors import HfhooksError, JournalError, StartError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
 from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
 from hfhooks.gateway.limits import READ_WITHIN
 from hfhooks.gateway.listener import Listener, bind
+from hfhooks.gateway.memory import recall, remember
 from hfhooks.loop import run
 from hfhooks.settings import Settings
 from hfhooks.state import RunningServer, announced, journal_folder, state_folder
 from hfhooks.supervisor import Supervisor
-from hfhooks.worker.loading import Target
+from hfhooks.worker.loading import Target, find_targets
 from hfhooks.worker.spawn import WorkerProcess
 
 __all__ = ["serve"]
@@ -42,9 +45,13 @@ REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses
 
 
 def serve(
-    targets: Sequence[Target], settings: Settings, process: WorkerProcess, console: Console
+    arguments: Sequence[str],
+    targets: Sequence[Target],
+    settings: Settings,
+    process: WorkerProcess,
+    console: Console,
 ) -> int:
-    """Serve the targets until a signal comes; return the exit code.
+    """Serve what the arguments name, now these targets, until a signal comes; return the exit code.
 
     Raises `HfhooksError` when that cannot start.
     """
@@ -54,7 +61,8 @@ def serve(
     with closing(bind(settings.host, settings.port)) as sock:
         holder = f"process {os.getpid()} on port {sock.getsockname()[1]}"
         with closing(open_journal(folder, holder=holder, retention=keep)) as journal:
-            return run(_Server(targets, settings, console, journal, sock).run(process))
+            server = _Server(arguments, targets, settings, console, journal, sock)
+            return run(server.run(process))
 
 
 class _Server:
@@ -62,6 +70,7 @@ class _Server:
 
     def __init__(
         self,
+        arguments: Sequence[str],
         targets: Sequence[Target],
         settings: Settings,
         console: Console,
@@ -75,6 +84,8 @@ class _Server:
         self._token = secrets.token_urlsafe(32)
         self._journal = journal
         self._endpoints: list[Endpoint] = []
+        self._update: Callable[[list[dict[str, Any]]], None] = lambda _: None
+        """Tells the other commands which endpoints there are."""
         self._dispatcher = Dispatcher(journal, console.finished)
         self._gateway = Gateway(
             journal,
@@ -86,7 +97,15 @@ class _Server:
         )
         patience = max(self._grace, READ_WITHIN) + 1
         self._listener = Listener(self._gateway.respond, sock, patience=patience)
-        self._supervisor = Supervisor(targets, self._on_ready, self._on_lost, console.note)
+        self._reload = _is_wanted(settings.reload)
+        self._supervisor = Supervisor(
+            lambda: find_targets(arguments),
+            self,
+            reload=self._reload,
+            folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],
+            watched=[path.resolve() for path in settings.watch],
+            grace=self._grace,
+        )
         self._dispatcher.on_unreachable = self._supervisor.replace
 
     async def run(self, process: WorkerProcess) -> int:
@@ -150,10 +169,12 @@ class _Server:
         )
         with ExitStack() as stack:
             try:
-                stack.enter_context(announced(server))
+                tell = stack.enter_context(announced(server))
+                self._update = lambda endpoints: tell(replace(server, endpoints=endpoints))
             except (OSError, StartError) as error:
                 self._console.note(f"other commands will not find this server: {error}")
-            self._console.ready(server, [e.name for e in self._endpoints if e.secret is None])
+            without_secret = [endpoint.name for endpoint in self._endpoints if not endpoint.secret]
+            self._console.ready(server, without_secret, self._reload)
             await stop
 
     async def _stop(self, listening: "asyncio.Task[None]") -> None:
@@ -173,14 +194,41 @@ class _Server:
             self._console.note("background tasks are still running; Ctrl-C again stops at once.")
         await leaving
 
-    def _on_ready(self, client: WorkerClient, endpoints: Sequence[Endpoint]) -> None:
-        self._endpoints = list(endpoints)
+    def on_ready(
+        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+    ) -> None:
+        """Let the worker that is ready have the deliveries."""
+        before, self._endpoints = self._endpoints, endpoints
         self._gateway.publish(endpoints)
         self._dispatcher.use(client, endpoints)
+        with suppress(OSError):  # no room: it is needed only if the next start is a broken one
+            remember(self._journal.path.parent, endpoints, os.environ.get("WEBHOOK_SECRET"))
+        if reloaded_in is None:
+            return
+        described = [self._described(endpoint) for endpoint in endpoints]
+        with suppress(OSError):
+            self._update(described)
+        old, new = ({endpoint.path for endpoint in some} for some in (before, endpoints))
+        retried = self._dispatcher.retry_raised()
+        self._console.reloaded(
+            reloaded_in, described, sorted(new - old), sorted(old - new), retried
+        )
 
-    def _on_lost(self, reason: str) -> None:
+    def on_broken(self, error: HfhooksError) -> None:
+        """Go on with what there is, be it the memory of the endpoints that there were."""
+        if not self._endpoints:
+            known = recall(self._journal.path.parent, os.environ.get("WEBHOOK_SECRET"))
+            self._gateway.publish(known, are_all=False)
+        self._console.broken(error, self._dispatcher.has_worker)
+
+    def on_lost(self, reason: str) -> None:
+        """Hold the deliveries."""
         self._dispatcher.lose()
         self._console.note(reason)
+
+    def on_trouble(self, text: str) -> None:
+        """Tell the person at the terminal."""
+        self._console.note(text)
 
     @property
     def _url(self) -> str:
@@ -191,6 +239,13 @@ class _Server:
         filters = {part: list(patterns) for part, patterns in asdict(endpoint.filter).items()}
         url = self._url + endpoint.path
         return {"name": endpoint.name, "path": endpoint.path, "url": url, **filters}
+
+
+def _is_wanted(reload: bool | None) -> bool:
+    """Tell whether to reload: where nobody said so, at a terminal, and not in a Space."""
+    if reload is None:
+        return sys.stdout.isatty() and "SPACE_ID" not in os.environ
+    return reload
 
 
 def _count(number: int) -> str:

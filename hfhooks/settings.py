@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     """Seconds a sender is kept for the handler's own answer before it gets 202."""
     grace: float = Field(15.0, ge=0, allow_inf_nan=False)
     """Seconds that running handlers get when the server is told to stop."""
+    reload: bool | None = None
+    """Load the scripts again when they are saved; None means at a terminal."""
+    watch: list[Path] = []
+    """Files and folders that count as saved with the scripts."""
     tunnel: Literal["none"] = "none"
     """How the internet reaches this machine."""
     state_dir: Path | None = None

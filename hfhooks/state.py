@@ -7,7 +7,7 @@ other commands find it. The journal may be elsewhere (`--state-dir`), that file 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -26,6 +26,7 @@ __all__ = [
     "is_alive",
     "journal_folder",
     "state_folder",
+    "write_private",
 ]
 
 
@@ -71,20 +72,29 @@ def journal_folder(root: Path, target: str) -> Path:
 
 
 @contextmanager
-def announced(server: RunningServer) -> Iterator[None]:
-    """Let the other commands find this server for as long as it runs."""
+def announced(server: RunningServer) -> Iterator[Callable[[RunningServer], None]]:
+    """Let the other commands find this server for as long as it runs.
+
+    Yields what tells them when something about it has changed.
+    """
     folder = state_folder() / "servers"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_the_dead(folder)
     file = folder / f"{server.port}-{server.pid}.json"
-    draft = file.with_suffix(".draft")
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
-        json.dump(asdict(server), stream)
-    draft.replace(file)
+    write_private(file, asdict(server))
     try:
-        yield
+        yield lambda changed: write_private(file, asdict(changed))
     finally:
         file.unlink(missing_ok=True)
+
+
+def write_private(file: Path, content: Any) -> None:
+    """Put a file in the place of the one there is, for this user's eyes only."""
+    draft = file.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+        json.dump(content, stream)
+    draft.replace(file)
 
 
 def _forget_the_dead(folder: Path) -> None:

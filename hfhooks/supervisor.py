@@ -1,79 +1,132 @@
 """Starts, watches, replaces and stops the worker."""
 
 import asyncio
-import os
-import secrets
-import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from math import inf
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
+from hfhooks.child import Child
 from hfhooks.endpoints import Endpoint
-from hfhooks.errors import HfhooksError, LoadError
+from hfhooks.errors import HfhooksError, LoadError, UsageError
 from hfhooks.gateway.client import WorkerClient
-from hfhooks.state import is_alive
-from hfhooks.worker.loading import Target
+from hfhooks.watcher import Watcher
+from hfhooks.worker.loading import Target, check_syntax
 from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["Supervisor"]
+__all__ = ["Observer", "Supervisor"]
 
 LIVED_WELL = 10.0
 """Seconds after which a worker's death counts as the first."""
 LONGEST_PAUSE = 5.0
 """Seconds between two starts of a worker that dies again and again."""
-LONGEST_SOCKET_PATH = 100
-"""Bytes; the system's limit is 104 or 108."""
-
 PING_EVERY = 5.0
 """Seconds between two questions whether the worker is alive."""
 MOST_SILENCE = 6
 """Questions in a row without an answer after which it is not."""
+SPARES = 2
+"""Workers that stand by, so that of two quick saves both are quick."""
+LONGEST_WARM_UP = 10.0
+"""Seconds after which a cold worker must do."""
+SPARES_AFTER = 0.05
+"""Seconds after a load before spares warm up: they would take the processor from it."""
+HALF_SAVED = 0.12
+"""Seconds in which the rest of a file may come that seems broken."""
+LONG_LOAD = 5.0
+"""Seconds after which a person wonders what a script is doing."""
+LONGEST_LOAD = 30.0
+"""Seconds after which a new version is given up, unless the last good one took a third of that."""
+CHECK_AFTER = 1.0
+"""Seconds after a load at which the files are looked at again."""
 
-LEAVE_WITHIN = 1.5
-"""Seconds that a worker gets to leave when it has nothing more to do."""
 
-LAST_WORD: dict[str, Any] = {}
-"""Stands in the queue of a worker's reports when there will be no more."""
+class Observer(Protocol):
+    """Who is told what becomes of workers."""
 
-OnReady = Callable[[WorkerClient, list[Endpoint]], None]
-Tell = Callable[[str], None]
+    def on_ready(
+        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+    ) -> None:
+        """A worker takes deliveries from now on, instead of the one before.
+
+        `reloaded_in` is set when it has a new version of the scripts: how many seconds ago they
+        were changed.
+        """
+
+    def on_broken(self, error: HfhooksError) -> None:
+        """The scripts cannot be loaded as they are now; an earlier version may go on."""
+
+    def on_lost(self, reason: str) -> None:
+        """No worker takes deliveries."""
+
+    def on_trouble(self, text: str) -> None:
+        """Something else that a person should know."""
 
 
 class Supervisor:
-    """Keeps a worker running for as long as it is used.
+    """Keeps a worker running for as long as it is used, and with `reload` its newest version.
 
-    `on_ready` hears of each worker that can take deliveries, `on_lost` why there is none,
-    `on_trouble` what else a person should know.
+    `find` returns what is to be loaded now. With `reload`, `folders` are those in which scripts may
+    appear, and `watched` files and folders that matter beside the scripts. `grace` is how many
+    seconds a worker that was replaced may take for what it has begun.
     """
 
     def __init__(
         self,
-        targets: Sequence[Target],
-        on_ready: OnReady,
-        on_lost: Tell,
-        on_trouble: Tell,
+        find: Callable[[], list[Target]],
+        observer: Observer,
+        *,
+        reload: bool = False,
+        folders: Sequence[Path] = (),
+        watched: Sequence[Path] = (),
+        grace: float = 15.0,
         ping_every: float = PING_EVERY,
     ) -> None:
-        self._targets = targets
-        self._on_ready = on_ready
-        self._on_lost = on_lost
-        self._on_trouble = on_trouble
+        self._find = find
+        self._observer = observer
+        self._reload = reload
+        self._folders, self._watched = folders, watched
+        self._grace = grace
         self._ping_every = ping_every
-        self._worker: _Worker | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._worker: Child | None = None
+        self._loading: Child | None = None
+        self._spares: list[Child] = []
+        self._wanted = asyncio.Event()
+        """A worker must be loaded: there is none, or the scripts have changed."""
+        self._wants_spares = asyncio.Event()
+        self._warmed = asyncio.Event()
+        self._changed: set[Path] = set()
+        """Files whose content no worker has."""
+        self._changed_at = 0.0
+        """When the first of them changed, in monotonic time."""
+        self._names: set[str] = set()
+        """The endpoints that there are."""
+        self._shown = ""
+        """The error that was said last."""
+        self._longest_load = LONGEST_LOAD
+        self._pause = 0.0
+        """Seconds before the next start of a worker, after one that died at once."""
+        self._watcher = Watcher(self._on_change)
+        self._first: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._guard: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self, process: WorkerProcess) -> None:
-        """Load the scripts into this process and keep it, or its successor, running.
+        """Load the scripts, into this process first, and keep a worker running with them.
 
-        Raises `HfhooksError` when they cannot be loaded.
+        Returns when one takes deliveries. Raises `HfhooksError` when they cannot be loaded and
+        `reload` does not wait for a better version.
         """
-        await self._load(process)
-        self._keeping = asyncio.create_task(self._keep())
+        self._spares.append(Child(process))
+        self._first = asyncio.get_running_loop().create_future()
+        if self._reload:
+            self._watch()
+            self._tasks.add(asyncio.create_task(self._keep_spares()))
+        self._wanted.set()
+        self._tasks.add(asyncio.create_task(self._load_when_wanted()))
+        await self._first
 
     def replace(self) -> None:
         """End the worker, which is no use any more, and start another."""
@@ -81,195 +134,239 @@ class Supervisor:
             self._worker.kill()
 
     async def stop(self, grace: float) -> None:
-        """End the worker; background tasks of its handlers get this many seconds."""
-        if self._keeping:
-            self._keeping.cancel()
+        """End all workers; the background tasks of handlers get this many seconds."""
+        self._watcher.close()
+        for task in (*self._tasks, *([self._guard] if self._guard else [])):
+            task.cancel()
+        useless = [*self._spares, *([self._loading] if self._loading else [])]
+        for child in useless:
+            child.kill()
         if self._worker:
-            await self._worker.stop(grace)
+            self._let_leave(self._worker, grace)
+        await asyncio.gather(*self._leaving, *(child.ended() for child in useless))
 
-    async def _load(self, process: WorkerProcess) -> None:
-        try:
-            self._worker = _Worker(process)
-        except BaseException:
-            process.close()
-            list(process.reports())  # reads to the end, and closes
-            raise
-        endpoints = await self._worker.load(self._targets)
-        self._on_ready(self._worker.client(), endpoints)
+    def _watch(self) -> None:
+        self._watcher.watch(target.file for target in self._find() if target.file)
+        for folder in self._folders:
+            self._watcher.watch_folder(folder)
+        for path in self._watched:
+            if path.is_dir():
+                self._watcher.watch_tree(path)
+            else:
+                self._watcher.watch([path])
 
-    async def _keep(self) -> None:
-        pause = 0.0
-        while self._worker:
-            started = time.monotonic()
-            ending = await self._ending(self._worker)
-            self._on_lost(f"the worker {ending}; starting another.")
-            lived_well = time.monotonic() - started > LIVED_WELL
-            pause = 0.0 if lived_well else min(2 * pause + 0.1, LONGEST_PAUSE)
-            await asyncio.sleep(pause)
+    def _on_change(self, files: list[Path]) -> None:
+        if not self._changed:
+            self._changed_at = time.monotonic()
+        self._changed.update(files)
+        self._wanted.set()
+
+    async def _load_when_wanted(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            started_at = time.time()
             try:
-                await self._load(WorkerProcess())
+                await self._load()
             except (HfhooksError, OSError, RuntimeError) as error:  # no memory, no room, no thread
-                self._worker.kill()  # it may have failed to load and live on, by a thread
-                self._on_lost(str(error))
+                await self._fail(error)
+            finally:
+                if self._loading:
+                    self._note_files(self._loading, started_at)
+                    self._loading.kill()
+                    self._loading = None
+                self._wants_spares.set()
 
-    async def _ending(self, worker: "_Worker") -> str:
-        """Return how the worker ended, after ending it if it hangs."""
-        ended = asyncio.ensure_future(worker.ended())
-        watching = asyncio.ensure_future(self._watch(worker))
+    async def _load(self) -> None:
+        """Put a worker with the scripts as they are now in the place of the one there is.
+
+        Does nothing when they change meanwhile. Raises `HfhooksError` when they cannot be loaded.
+        """
+        if self._changed:
+            await self._wait_for_spare()
+        self._wanted.clear()  # what is saved from here on is another version
+        started, started_at = time.monotonic(), time.time()
+        targets = self._find()
+        if self._changed:
+            await asyncio.to_thread(check_syntax, targets, self._changed)
+        child = self._loading = self._take_spare()
+        endpoints = await self._endpoints_of(child, targets)
+        if endpoints is None or (self._lacks_some(endpoints) and await self._more_comes()):
+            return
+        self._loading = None
+        self._longest_load = max(LONGEST_LOAD, 3 * (time.monotonic() - started))
+        self._swap(child, endpoints)
+        self._note_files(child, started_at)
+
+    async def _endpoints_of(self, child: Child, targets: list[Target]) -> list[Endpoint] | None:
+        """Let a worker load the scripts; None if they change meanwhile. Raises `HfhooksError`."""
+        loading = asyncio.ensure_future(child.load(targets))
+        changing = asyncio.ensure_future(self._wanted.wait())
+        limit = self._longest_load if self._worker else inf
+        waited = 0.0
         try:
-            await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+            while not (loading.done() or changing.done()):
+                if waited:
+                    self._observer.on_trouble(f"still loading the new {targets[0].label} …")
+                if waited >= limit:
+                    what = f"{targets[0].label}: not loaded after {waited:.0f} s, so given up."
+                    raise LoadError(what, file=targets[0].file)
+                both: set[asyncio.Future[Any]] = {loading, changing}
+                await asyncio.wait(both, timeout=LONG_LOAD, return_when=asyncio.FIRST_COMPLETED)
+                waited += LONG_LOAD
+            return None if changing.done() else loading.result()
+        finally:
+            loading.cancel()
+            changing.cancel()
+
+    def _lacks_some(self, endpoints: list[Endpoint]) -> bool:
+        """Tell whether an endpoint has vanished, as where a script is saved in two parts."""
+        return bool(self._names - {endpoint.name for endpoint in endpoints})
+
+    async def _more_comes(self) -> bool:
+        """Wait whether the rest of a file is still being written."""
+        if not self._changed:
+            return False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), HALF_SAVED)
+        return self._wanted.is_set()
+
+    def _swap(self, child: Child, endpoints: list[Endpoint]) -> None:
+        old, self._worker = self._worker, child
+        self._names = {endpoint.name for endpoint in endpoints}
+        is_new = self._changed and self._first and self._first.done()
+        duration = time.monotonic() - self._changed_at if is_new else None
+        self._changed.clear()
+        self._shown = ""
+        self._observer.on_ready(child.client, endpoints, duration)
+        if self._guard:
+            self._guard.cancel()
+        self._guard = asyncio.create_task(self._replace_when_lost(child))
+        if old:
+            self._let_leave(old, self._grace)
+        if self._first and not self._first.done():
+            self._first.set_result(None)
+
+    def _let_leave(self, child: Child, grace: float) -> None:
+        leaving = asyncio.create_task(child.stop(grace))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    def _note_files(self, child: Child, read_at: float) -> None:
+        """Watch what a worker has loaded, or has tried to."""
+        if self._reload:
+            self._watcher.takes_new_scripts = child is not self._worker
+            self._watcher.watch(child.files, read_at)
+            asyncio.get_running_loop().call_later(CHECK_AFTER, self._watcher.check)
+
+    async def _fail(self, error: Exception) -> None:
+        if await self._more_comes():
+            return
+        self._changed.clear()
+        explained = error if isinstance(error, HfhooksError) else LoadError(str(error))
+        if self._first and not (self._first.done() or self._reload):
+            self._first.set_exception(explained)
+            return
+        if str(error) != self._shown:
+            self._shown = str(error)
+            self._observer.on_broken(explained)
+        if self._first and self._first.done() and self._worker is None:
+            self._pause = min(2 * self._pause + 0.1, LONGEST_PAUSE)
+            asyncio.get_running_loop().call_later(self._pause, self._wanted.set)
+
+    async def _replace_when_lost(self, child: Child) -> None:
+        started = time.monotonic()
+        ending = await self._ending(child)
+        self._worker = None
+        self._observer.on_lost(f"the worker {ending}; starting another.")
+        lived_well = time.monotonic() - started > LIVED_WELL
+        self._pause = 0.0 if lived_well else min(2 * self._pause + 0.1, LONGEST_PAUSE)
+        await asyncio.sleep(self._pause)
+        if self._loading is None:
+            self._wanted.set()
+
+    async def _ending(self, child: Child) -> str:
+        """Return how a worker ended, after ending it if it hangs."""
+        ended = asyncio.ensure_future(child.ended())
+        asking = asyncio.ensure_future(self._ask(child))
+        try:
+            await asyncio.wait({ended, asking}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 return ended.result()
-            worker.kill()
+            child.kill()
             await ended
             return f"did not answer for {MOST_SILENCE * self._ping_every:g} s"
         finally:
             ended.cancel()
-            watching.cancel()
+            asking.cancel()
 
-    async def _watch(self, worker: "_Worker") -> None:
-        """Ask the worker again and again whether it is alive; return when it is not."""
+    async def _ask(self, child: Child) -> None:
+        """Ask a worker again and again whether it is alive; return when it is not."""
         silence = blocked = 0
         while silence < MOST_SILENCE:
-            worker.ping()
+            child.ping()
             await asyncio.sleep(self._ping_every)
-            silence = 0 if worker.is_alive else silence + 1
-            blocked = 0 if worker.is_responsive or silence else blocked + 1
+            silence = 0 if child.is_alive else silence + 1
+            blocked = 0 if child.is_responsive or silence else blocked + 1
             if blocked == MOST_SILENCE:
-                self._on_trouble(
+                self._observer.on_trouble(
                     f"an `async def` handler has blocked the others for "
                     f"{blocked * self._ping_every:g} s. A handler that waits or computes without "
                     "`await` should be `def`: it then runs in a thread."
                 )
 
+    async def _wait_for_spare(self) -> None:
+        """Wait until one is warm: a cold one would be started in vain where saves come fast."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_WARM_UP):
+                while self._warm_spare() is None:
+                    self._warmed.clear()
+                    self._wants_spares.set()
+                    await self._warmed.wait()
 
-class _Worker:
-    """One worker process: loading, then ready, then gone."""
+    def _warm_spare(self) -> Child | None:
+        self._spares = [spare for spare in self._spares if not spare.is_gone]
+        return next((spare for spare in self._spares if spare.is_warm.is_set()), None)
 
-    def __init__(self, process: WorkerProcess) -> None:
-        self._process = process
-        self._socket = _socket_path()
-        self._token = secrets.token_urlsafe(32)
-        self._port: int | None = None
-        self._loop = asyncio.get_running_loop()
-        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._exit_code: asyncio.Future[int] = self._loop.create_future()
-        self.is_alive = self.is_responsive = False
-        """What came back since the last `ping`."""
-        for watch in (self._listen, self._wait):
-            Thread(target=watch, daemon=True, name="hfhooks-worker").start()
+    def _take_spare(self) -> Child:
+        """Return a worker to load into, a warm one if there is one."""
+        spare = self._warm_spare() or next(iter(self._spares), None)
+        if spare is None:
+            return Child(WorkerProcess())
+        self._spares.remove(spare)
+        return spare
 
-    async def load(self, targets: Sequence[Target]) -> list[Endpoint]:
-        self._process.send(
-            type="load",
-            targets=[asdict(target) for target in targets],
-            socket=str(self._socket) if self._socket else None,
-            token=self._token,
-        )
-        report = await self._first_report()
-        if report["type"] == "failed":
-            raise _failure(report)
-        self._port = report["port"]
-        return [Endpoint.from_json(row) for row in report["endpoints"]]
+    async def _keep_spares(self) -> None:
+        """Let workers stand by, one warming up at a time, and none while scripts are loaded."""
+        while True:
+            await self._wants_spares.wait()
+            self._wants_spares.clear()
+            while len(self._spares) < SPARES:
+                await asyncio.sleep(SPARES_AFTER)
+                if self._loading is None:
+                    await self._add_spare()
 
-    def client(self) -> WorkerClient:
-        if self._port:
-            return WorkerClient(self._port, self._token)
-        return WorkerClient(str(self._socket))
-
-    def ping(self) -> None:
-        """Ask whether the process is alive, and whether its event loop turns."""
-        self.is_alive = self.is_responsive = False
-        self._process.send(type="ping")
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    async def ended(self) -> str:
-        code = await asyncio.shield(self._exit_code)
-        return f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
-
-    async def stop(self, grace: float) -> None:
-        self._process.send(type="stop")
-        ended = asyncio.ensure_future(self.ended())
-        served = asyncio.ensure_future(self._reports.get())  # it has nothing else to say
-        first = {ended, served}
-        await asyncio.wait(first, timeout=max(grace, 0), return_when=asyncio.FIRST_COMPLETED)
-        served.cancel()
-        await asyncio.wait({ended}, timeout=LEAVE_WITHIN)
-        if not ended.done():
-            self._process.kill()
-        await ended
-
-    async def _first_report(self) -> dict[str, Any]:
-        report = asyncio.ensure_future(self._reports.get())
-        first: set[asyncio.Future[Any]] = {report, self._exit_code}
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        # Its last words and its end reach us on two ways; a program it started may keep one open.
-        await asyncio.wait({report}, timeout=1)
-        if report.done() and report.result() != LAST_WORD:
-            return report.result()
-        report.cancel()
-        raise LoadError(f"the worker {await self.ended()} while the script was loading.")
-
-    def _listen(self) -> None:
-        for report in self._process.reports():
-            if report["type"] == "alive":
-                self.is_alive = True
-            elif report["type"] == "responsive":
-                self.is_responsive = True
-            else:
-                self._tell(self._reports.put_nowait, report)
-        self._tell(self._reports.put_nowait, LAST_WORD)
-
-    def _wait(self) -> None:
-        code = self._process.wait()
-        self._process.close()
-        if self._socket:
-            self._socket.unlink(missing_ok=True)
-            with suppress(OSError):
-                self._socket.parent.rmdir()
-        self._tell(self._exit_code.set_result, code)
-
-    def _tell(self, tell: Callable[[Any], None], what: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
-            self._loop.call_soon_threadsafe(tell, what)
-
-
-def _socket_path() -> Path | None:
-    """Return where the worker's socket goes, None where only a loopback port will do."""
-    if not hasattr(socket, "AF_UNIX") or os.name == "nt":
-        return None
-    _sweep()
-    path = Path(tempfile.mkdtemp(prefix=f"hfhooks-{os.getpid()}-")) / "worker.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        return path
-    path.parent.rmdir()
-    return None
-
-
-def _sweep() -> None:
-    """Remove the sockets of servers that were killed together with their workers."""
-    for folder in Path(tempfile.gettempdir()).glob("hfhooks-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdecimal() and not is_alive(int(pid)):
-            with suppress(OSError):  # another user's
-                if not _is_served(folder / "worker.sock"):
-                    (folder / "worker.sock").unlink(missing_ok=True)
-                    folder.rmdir()
-
-
-def _is_served(path: Path) -> bool:
-    """Tell whether somebody listens: another container may share the folder and not the pids."""
-    with socket.socket(socket.AF_UNIX) as sock:
+    async def _add_spare(self) -> None:
         try:
-            sock.connect(str(path))
-        except OSError:
-            return False
-    return True
+            spare = Child(WorkerProcess())
+        except OSError:  # no memory, no room: what runs matters more
+            await asyncio.sleep(LONGEST_PAUSE)
+            return
+        self._spares.append(spare)
+        with suppress(UsageError):
+            spare.warm_up(self._find())
+        mourning = asyncio.create_task(self._mourn(spare))
+        self._tasks.add(mourning)
+        mourning.add_done_callback(self._tasks.discard)
+        warm = asyncio.ensure_future(spare.is_warm.wait())
+        await asyncio.wait({warm, mourning}, return_when=asyncio.FIRST_COMPLETED)
+        warm.cancel()
+        self._warmed.set()
 
-
-def _failure(report: dict[str, Any]) -> HfhooksError:
-    error = LoadError(report["message"], report["help"], report["file"], report["line"])
-    error.exit_code = report["exit_code"]
-    return error
+    async def _mourn(self, spare: Child) -> None:
+        """Have another spare when one has ended that was not used."""
+        await spare.ended()
+        if spare in self._spares:
+            self._spares.remove(spare)
+            await asyncio.sleep(SPARES_AFTER)
+            self._wants_spares.set()

@@ -22,6 +22,7 @@ LAYERS = [
     ],
     ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.state", "hfhooks.loop"],
     ["hfhooks.server", "hfhooks.worker", "hfhooks.gateway", "hfhooks.console"],
+    ["hfhooks.child", "hfhooks.watcher"],
     ["hfhooks.supervisor"],
     ["hfhooks.serving"],
     ["hfhooks.commands"],
@@ -137,5 +138,5 @@ def test_the_tests_mirror_the_package() -> None:
         name = below.name.removeprefix("test_")
         mirrored, beside = PACKAGE / below.with_name(name), path.with_name(name)
         others = {"architecture", "documentation", "examples", "guards", "import"}
-        others |= {"disks", "journal_machine"}
+        others |= {"disks", "journal_machine", "reload"}
         assert mirrored.exists() or beside.exists() or Path(name).stem in others, below

@@ -62,16 +62,19 @@ def test_every_script_is_served(start: Callable[..., Any], tmp_path: Path, text:
 
 def test_the_json_lines_have_the_shape_shown(start: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(blocks("python")[0])
-    server = start(tmp_path / "app.py")
+    server = start(tmp_path / "app.py", "--reload")
     body = re.search(r"\{.*\}", blocks("sh")[1], re.DOTALL)
     assert body
     assert server.post("retrain", body[0].encode()).status == 200
     wait_until(lambda: server.deliveries)
+    for text, number in ((blocks("python")[0] + "\n", 3), ("\n" * 11 + "def retrain(payload:", 4)):
+        (tmp_path / "app.py").write_text(text)
+        wait_until(lambda: len(server.events) == number)  # noqa: B023 # it is awaited here
     server.stop()
     documented = [json.loads(line) for line in blocks("json")[1].splitlines()]
     for shown, real in zip(documented, server.events, strict=True):
         assert list(shown) == list(real)
-        changing = ("url", "local_url", "endpoints", "duration_ms")
+        changing = ("url", "local_url", "endpoints", "duration_ms", "file")
         assert {k: v for k, v in shown.items() if k not in changing} == {
             k: v for k, v in real.items() if k not in changing
         }
@@ -86,12 +89,16 @@ def test_every_command_and_option_is_documented(command: str) -> None:
     assert options and not [option for option in options if f"`{option}" not in README]
 
 
+IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}
+"""Defaults that are no values."""
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         row = next(line for line in README.splitlines() if f"`HFHOOKS_{name.upper()}`" in line)
         assert f"`--{name.replace('_', '-')}`" in row and f"`{name}`" in row
-        default = "the user's state folder" if field.default is None else field.default
-        assert str(default).removesuffix(".0") in row
+        default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
+        assert default in row
 
 
 def test_every_scope_is_documented() -> None:

@@ -41,9 +41,11 @@ def test_every_setting_can_come_from_the_environment(
 ) -> None:
     values = {"host": "::1", "port": 1, "wait": 2.5, "grace": 3.5, "tunnel": "none"}
     values |= {"state_dir": Path("/s"), "keep_days": 1.5, "keep_deliveries": 2, "keep_mib": 3.5}
+    values |= {"reload": True, "watch": [Path("/a"), Path("/b")]}
     assert values.keys() == Settings.model_fields.keys()
     for name, value in values.items():
         monkeypatch.setenv(f"HFHOOKS_{name.upper()}", str(value))
+    monkeypatch.setenv("HFHOOKS_WATCH", '["/a", "/b"]')
     assert load_settings().model_dump() == values
 
 

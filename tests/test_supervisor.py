@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from hfhooks import supervisor
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError
-from hfhooks.gateway.client import WorkerClient
-from hfhooks.supervisor import Supervisor
+from hfhooks.gateway.client import Interrupted, WorkerClient
+from hfhooks.supervisor import SPARES, Supervisor
 from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
+from tests.gateway.conftest import until
 from tests.harness import JSON
 
 Script = Callable[..., Path]
@@ -23,31 +26,46 @@ HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): ret
 
 
 class Watched:
-    """A supervisor and what it told."""
+    """A supervisor and what it told; the observer of it."""
 
-    def __init__(self, path: Path, ping_every: float = 5.0) -> None:
+    def __init__(self, path: Path, **options: Any) -> None:
         self.ready: asyncio.Queue[tuple[WorkerClient, list[Endpoint]]] = asyncio.Queue()
+        self.reloads: list[float] = []
+        self.broken: list[HfhooksError] = []
         self.lost: list[str] = []
         self.troubles: list[str] = []
         self.process = WorkerProcess()
-        self.supervisor = Supervisor(
-            find_targets([str(path)]),
-            lambda client, endpoints: self.ready.put_nowait((client, endpoints)),
-            self.lost.append,
-            self.troubles.append,
-            ping_every,
-        )
+        self.supervisor = Supervisor(lambda: find_targets([str(path)]), self, **options)
 
     async def start(self) -> tuple[WorkerClient, list[Endpoint]]:
         await self.supervisor.start(self.process)
         return await self.ready.get()
+
+    async def next(self) -> tuple[WorkerClient, list[Endpoint]]:
+        return await asyncio.wait_for(self.ready.get(), 30)
+
+    def on_ready(
+        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+    ) -> None:
+        self.ready.put_nowait((client, endpoints))
+        if reloaded_in is not None:
+            self.reloads.append(reloaded_in)
+
+    def on_broken(self, error: HfhooksError) -> None:
+        self.broken.append(error)
+
+    def on_lost(self, reason: str) -> None:
+        self.lost.append(reason)
+
+    def on_trouble(self, text: str) -> None:
+        self.troubles.append(text)
 
 
 @pytest.fixture
 async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
     watched: list[Watched] = []
 
-    def watch(path: Path, **options: float) -> Watched:
+    def watch(path: Path, **options: Any) -> Watched:
         watched.append(Watched(path, **options))
         return watched[-1]
 
@@ -111,7 +129,7 @@ async def test_a_worker_that_dies_is_replaced(watch: Any, script: Script) -> Non
     watched = watch(script(HANDLER))
     await watched.start()
     os.kill(watched.process.pid, signal.SIGKILL)
-    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    client, _ = await watched.next()
     assert watched.lost == ["the worker was ended by signal 9; starting another."]
     assert await ask(client) == b'"a"'
 
@@ -120,7 +138,7 @@ async def test_a_worker_that_hangs_is_replaced(watch: Any, script: Script) -> No
     watched = watch(script(HANDLER), ping_every=0.05)
     await watched.start()
     os.kill(watched.process.pid, signal.SIGSTOP)
-    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    client, _ = await watched.next()
     assert watched.lost == ["the worker did not answer for 0.3 s; starting another."]
     assert await ask(client) == b'"a"'
 
@@ -155,11 +173,10 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, scrip
     await watched.start()
     script("1 / 0")
     os.kill(watched.process.pid, signal.SIGKILL)
-    while len(watched.lost) < 2:
-        await asyncio.sleep(0.01)
-    assert "ZeroDivisionError" in watched.lost[1]
+    await until(lambda: watched.broken)
+    assert "ZeroDivisionError" in str(watched.broken[0])
     script(HANDLER)
-    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    client, _ = await watched.next()
     assert await ask(client) == b'"a"'
 
 
@@ -171,10 +188,9 @@ async def test_a_worker_that_fails_to_load_and_lives_on_is_ended(
     await watched.start()
     script("import threading\nthreading.Thread(target=threading.Event().wait).start()\n1 / 0")
     os.kill(watched.process.pid, signal.SIGKILL)
-    while len(watched.lost) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: watched.broken)
     script(HANDLER)
-    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    client, _ = await watched.next()
     assert await ask(client) == b'"a"'
 
 
@@ -185,11 +201,10 @@ async def test_a_worker_that_cannot_even_be_started_is_tried_again(
     await watched.start()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     os.kill(watched.process.pid, signal.SIGKILL)
-    while len(watched.lost) < 2:
-        await asyncio.sleep(0.01)
-    assert "No such file or directory" in watched.lost[1]
+    await until(lambda: watched.broken)
+    assert "No such file or directory" in str(watched.broken[0])
     monkeypatch.setattr(tempfile, "tempdir", None)
-    client, _ = await asyncio.wait_for(watched.ready.get(), 30)
+    client, _ = await watched.next()
     assert await ask(client) == b'"a"'
 
 
@@ -231,3 +246,210 @@ async def test_a_worker_that_will_not_stop_is_killed(watch: Any, script: Script)
     os.kill(watched.process.pid, signal.SIGSTOP)
     await watched.supervisor.stop(0.05)
     assert watched.process.wait(0) == -signal.SIGKILL
+
+
+def versioned(number: int, more: str = "") -> str:
+    return HANDLER.replace("'a'", f"'{number}'") + more
+
+
+@pytest.fixture
+async def reloading(watch: Any, script: Script) -> Watched:
+    """A supervisor that reloads, with its first worker at work and its spares warm."""
+    watched: Watched = watch(script(versioned(1)), reload=True, grace=5)
+    await watched.start()
+    await spares_are_warm(watched)
+    return watched
+
+
+async def spares_are_warm(watched: Watched) -> None:
+    def are_warm() -> bool:
+        spares = watched.supervisor._spares
+        return len(spares) == SPARES and all(spare.is_warm.is_set() for spare in spares)
+
+    await until(are_warm)
+
+
+async def test_a_save_puts_the_new_code_in_service(reloading: Watched, script: Script) -> None:
+    script(versioned(2))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+    assert len(reloading.reloads) == 1 and 0 < reloading.reloads[0] < 30
+    assert (reloading.lost, reloading.broken) == ([], [])
+
+
+async def test_after_a_save_spares_stand_by_again(reloading: Watched, script: Script) -> None:
+    for number in (2, 3, 4):
+        script(versioned(number))
+        client, _ = await reloading.next()
+        assert await ask(client) == f'"{number}"'.encode()
+    await spares_are_warm(reloading)
+
+
+async def test_the_old_worker_finishes_what_it_has_begun(
+    watch: Any, script: Script, tmp_path: Path
+) -> None:
+    slow = f"""import pathlib, time
+from hfhooks import webhook_endpoint
+@webhook_endpoint
+def a():
+    while not pathlib.Path({str(tmp_path / "go-on")!r}).exists():
+        time.sleep(0.01)
+    return 'old'
+"""
+    watched = watch(script(slow), reload=True, grace=30)
+    client, _ = await watched.start()
+    connection = await client.connect()
+    answer = asyncio.create_task(connection.post("/webhooks/a", list(JSON.items()), b"{}"))
+    await asyncio.sleep(0.05)
+    script(versioned(2))
+    new, _ = await watched.next()
+    assert await ask(new) == b'"2"'
+    (tmp_path / "go-on").touch()
+    assert (await answer).body == b'"old"'
+
+
+async def test_an_old_worker_that_takes_too_long_is_ended(watch: Any, script: Script) -> None:
+    slow = HANDLER.replace("return 'a'", "__import__('time').sleep(60)")
+    watched = watch(script(slow), reload=True, grace=0.1)
+    client, _ = await watched.start()
+    connection = await client.connect()
+    answer = asyncio.create_task(connection.post("/webhooks/a", list(JSON.items()), b"{}"))
+    await asyncio.sleep(0.05)
+    script(versioned(2))
+    await watched.next()
+    with pytest.raises(Interrupted):
+        await answer
+    await until(lambda: not watched.supervisor._leaving)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def (", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import no_such_thing", "no module named"),
+        ("import sys; sys.exit()", "sys.exit()"),
+        ("import os; os._exit(3)", "exited with code 3"),
+        ("", "no endpoint found"),
+    ],
+)
+async def test_broken_code_is_said_once_and_never_runs(
+    reloading: Watched, script: Script, text: str, words: str
+) -> None:
+    client = reloading.supervisor._worker.client  # type: ignore[union-attr] # it has started
+    script(text)
+    await until(lambda: reloading.broken)
+    assert words in str(reloading.broken[0])
+    assert await ask(client) == b'"1"'
+    await asyncio.sleep(1.5)  # until the files have been looked at again
+    assert len(reloading.broken) == 1 and reloading.ready.empty()
+    script(versioned(2))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+
+
+async def test_a_script_that_never_ends_loading_is_given_up(
+    reloading: Watched, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LONG_LOAD", 0.2)
+    reloading.supervisor._longest_load = 0.5
+    script("while True: pass")
+    await until(lambda: reloading.broken)
+    assert "given up" in str(reloading.broken[0])
+    assert any("still loading" in trouble for trouble in reloading.troubles)
+    script(versioned(2))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+
+
+async def test_a_newer_save_does_not_wait_for_an_older_one(
+    reloading: Watched, script: Script
+) -> None:
+    script("import time; time.sleep(60)")
+    await until(lambda: reloading.supervisor._loading)
+    script(versioned(3))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"3"'
+    assert reloading.broken == []
+
+
+async def test_a_file_that_is_saved_in_two_parts_is_not_broken(
+    reloading: Watched, script: Script
+) -> None:
+    whole = versioned(2, "\n@webhook_endpoint\ndef b(): return 'b'\n")
+    for length in (len(whole) // 3, len(whole) // 2, len(whole)):
+        script(whole[:length])
+        await asyncio.sleep(0.03)
+    client, endpoints = await reloading.next()
+    assert await ask(client) == b'"2"'
+    assert [endpoint.name for endpoint in endpoints] == ["a", "b"]
+    assert reloading.broken == []
+
+
+async def test_an_endpoint_that_is_gone_is_gone(reloading: Watched, script: Script) -> None:
+    script(versioned(2).replace("def a()", "def b()"))
+    _, endpoints = await reloading.next()
+    assert [endpoint.name for endpoint in endpoints] == ["b"]
+
+
+async def test_the_first_version_may_be_a_broken_one(watch: Any, script: Script) -> None:
+    watched = watch(script("1 / 0"), reload=True)
+    starting = asyncio.create_task(watched.start())
+    await until(lambda: watched.broken)
+    script(versioned(1))
+    client, _ = await starting
+    assert await ask(client) == b'"1"'
+    assert watched.reloads == []
+
+
+async def test_a_script_that_is_deleted_may_come_back(reloading: Watched, script: Script) -> None:
+    path = script(versioned(1))
+    path.unlink()
+    await until(lambda: reloading.broken)
+    assert "no such file" in str(reloading.broken[0])
+    script(versioned(2))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+
+
+async def test_spares_that_are_killed_are_replaced(reloading: Watched, script: Script) -> None:
+    killed = {spare.pid for spare in reloading.supervisor._spares}
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not killed & {spare.pid for spare in reloading.supervisor._spares})
+    await spares_are_warm(reloading)
+    script(versioned(2))
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+
+
+async def test_worker_and_spares_may_be_killed_together(reloading: Watched) -> None:
+    worker = reloading.supervisor._worker
+    assert worker
+    for child in (worker, *reloading.supervisor._spares):
+        os.kill(child.pid, signal.SIGKILL)
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"1"'
+    await spares_are_warm(reloading)
+
+
+async def test_a_worker_that_dies_while_a_new_version_loads_is_replaced_by_it(
+    reloading: Watched, script: Script
+) -> None:
+    worker = reloading.supervisor._worker
+    assert worker
+    script("import time; time.sleep(0.5)\n" + versioned(2))
+    await until(lambda: reloading.supervisor._loading)
+    os.kill(worker.pid, signal.SIGKILL)
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+    assert len(reloading.lost) == 1
+
+
+async def test_stopping_ends_the_spares_too(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER), reload=True)
+    await watched.start()
+    await until(lambda: watched.supervisor._spares)
+    pids = [spare.pid for spare in watched.supervisor._spares]
+    await watched.supervisor.stop(1)
+    await until(lambda: not any(map(psutil.pid_exists, pids)))

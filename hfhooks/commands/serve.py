@@ -33,6 +33,18 @@ Tunnel = Annotated[
     str | None,
     typer.Option(metavar="none", help="How the internet reaches this machine. [default: none]"),
 ]
+Reload = Annotated[
+    bool | None,
+    typer.Option(
+        "--reload/--no-reload",
+        show_default=False,
+        help="Load the scripts again when they are saved. [default: at a terminal]",
+    ),
+]
+Watch = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Load them again when this file or folder changes too."),
+]
 StateDir = Annotated[
     Path | None,
     typer.Option(
@@ -71,6 +83,8 @@ def serve(
     wait: Wait = None,
     grace: Grace = None,
     tunnel: Tunnel = None,
+    reload: Reload = None,
+    watch: Watch = None,
     state_dir: StateDir = None,
     keep_days: KeepDays = None,
     keep_deliveries: KeepDeliveries = None,
@@ -86,6 +100,7 @@ def serve(
     Examples:
       hfhooks serve app.py
       hfhooks serve app.py bots/ --port 8000
+      hfhooks serve app.py --reload --watch labels.json
       WEBHOOK_SECRET=... hfhooks serve my_package.handlers --json
     """
     with closing(context.obj or WorkerProcess()) as process:
@@ -100,9 +115,13 @@ def serve(
             wait=wait,
             grace=grace,
             tunnel=tunnel,
+            reload=reload,
+            watch=watch or None,
             state_dir=state_dir,
             keep_days=keep_days,
             keep_deliveries=keep_deliveries,
             keep_mib=keep_mib,
         )
-        raise typer.Exit(serving.serve(targets, settings, process, Console(json_lines)))
+        raise typer.Exit(
+            serving.serve(scripts or [], targets, settings, process, Console(json_lines))
+        )

@@ -88,10 +88,14 @@ class Gateway:
         self._endpoints: dict[str, Endpoint] = {}
         self._endpoints_known = asyncio.Event()
 
-    def publish(self, endpoints: Iterable[Endpoint]) -> None:
-        """Accept deliveries for these endpoints from now on, and for no others."""
+    def publish(self, endpoints: Iterable[Endpoint], are_all: bool = True) -> None:
+        """Accept deliveries for these endpoints from now on.
+
+        Senders to others hear that there is no such endpoint, if these `are_all` there are.
+        """
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
-        self._endpoints_known.set()
+        if are_all:
+            self._endpoints_known.set()
 
     def stop(self) -> None:
         """Accept no further delivery."""
@@ -127,7 +131,7 @@ class Gateway:
     async def _endpoint_at(self, path: str) -> Endpoint:
         if not path.startswith(PREFIX):
             raise Refusal(404, "not_found")
-        if not self._endpoints_known.is_set():
+        if path not in self._endpoints and not self._endpoints_known.is_set():
             await self._wait_for_endpoints()
         if self._is_stopping:
             raise Refusal(503, "stopping", {"retry-after": "5"})

@@ -14,11 +14,15 @@ import httptools
 
 from hfhooks.wire import OUTCOME_HEADER, RETRY_AFTER_HEADER, TOKEN_HEADER
 
-__all__ = ["Connection", "Exhausted", "Response", "WorkerClient", "WorkerGone"]
+__all__ = ["Connection", "Exhausted", "Interrupted", "Response", "WorkerClient", "WorkerGone"]
 
 
 class WorkerGone(Exception):
     """The worker ended before it answered."""
+
+
+class Interrupted(WorkerGone):
+    """The worker was ended on purpose before it answered."""
 
 
 class Exhausted(WorkerGone):
@@ -103,6 +107,12 @@ class WorkerClient:
         for connection in list(self._in_use):
             connection.abort()
 
+    def interrupt(self) -> None:
+        """Give up on the answers that are awaited: the worker is about to be ended."""
+        for connection in list(self._in_use):
+            connection.fail(Interrupted("the worker is about to be ended"))
+        self.abort()
+
     def keep(self, connection: "Connection") -> None:
         """Take a connection back that has its answer and can be used again."""
         self._in_use.discard(connection)
@@ -164,12 +174,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"the worker answered no HTTP: {error}")
+            self.fail(WorkerGone(f"the worker answered no HTTP: {error}"))
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.forget(self)
-        self._fail("the worker closed the connection")
+        self.fail(WorkerGone("the worker closed the connection"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._response.headers.append((name.lower(), value))
@@ -184,9 +194,10 @@ class Connection(asyncio.Protocol):
         if self._answered and not self._answered.done():
             self._answered.set_result(self._response)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, error: WorkerGone) -> None:
+        """Let who awaits the answer know that it will not come."""
         if self._answered and not self._answered.done():
-            self._answered.set_exception(WorkerGone(reason))
+            self._answered.set_exception(error)
 
 
 def _encode(target: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:

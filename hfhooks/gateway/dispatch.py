@@ -13,10 +13,17 @@ from pydantic_core import to_json
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
-from hfhooks.gateway.client import Connection, Exhausted, Response, WorkerClient, WorkerGone
+from hfhooks.gateway.client import (
+    Connection,
+    Exhausted,
+    Interrupted,
+    Response,
+    WorkerClient,
+    WorkerGone,
+)
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
-from hfhooks.wire import ATTEMPT_HEADER, OWN_HEADERS, SECRET_HEADER
+from hfhooks.wire import ATTEMPT_HEADER, OWN_HEADERS, RAISED, SECRET_HEADER
 
 __all__ = ["Dispatcher", "Outcome"]
 
@@ -68,6 +75,10 @@ class _Job:
     """Of its first attempt, for the sender that may be waiting; None if that comes too late."""
     is_suspect: bool = field(compare=False, default=False)
     """The worker died while its handler ran."""
+    retry: asyncio.TimerHandle | None = field(compare=False, default=None)
+    """What makes it due again, while it waits for that."""
+    has_raised: bool = field(compare=False, default=False)
+    """Its handler raised something that is no `Retry`, the last time."""
 
     def tell(self, outcome: Outcome | None) -> None:
         """Tell the sender, if one still waits."""
@@ -116,7 +127,7 @@ class Dispatcher:
         self._suspects: list[_Job] = []
         self._suspects_running = 0
         self._attempts: dict[asyncio.Task[None], _Job] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._retrying: dict[int, _Job] = {}
         self._changed = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._is_draining = False
@@ -159,6 +170,16 @@ class Dispatcher:
         self._starting = self._starting or asyncio.create_task(self._start_handlers())
         self._changed.set()
 
+    def retry_raised(self) -> int:
+        """Make the deliveries due whose handler raised, as by a fault that is mended; count them.
+
+        Those whose handler asked for a pause, by `Retry`, wait for its end.
+        """
+        raised = [job for job in self._retrying.values() if job.has_raised]
+        for job in raised:
+            self._due(job)
+        return len(raised)
+
     def lose(self) -> None:
         """Hold deliveries, and take back what is running: the worker is gone."""
         if self._worker:
@@ -193,8 +214,9 @@ class Dispatcher:
             self._starting.cancel()
         if self._burst:
             self._burst.cancel()
-        for timer in self._timers.values():
-            timer.cancel()
+        for job in self._retrying.values():
+            if job.retry:
+                job.retry.cancel()
         for job in [
             *self._suspects,
             *(job for lane in self._lanes.values() for job in lane.waiting),
@@ -296,10 +318,10 @@ class Dispatcher:
             response = await connection.post(
                 _target(delivery), _headers(delivery, endpoint), delivery.body
             )
+        except (Interrupted, asyncio.CancelledError):
+            is_interrupted = True
         except WorkerGone:
             pass
-        except asyncio.CancelledError:
-            is_interrupted = True
         self._lanes[job.endpoint].running -= 1
         self._suspects_running -= job.is_suspect
         self._changed.set()
@@ -339,19 +361,23 @@ class Dispatcher:
         if outcome.retry_after is None:
             self.unfinished -= 1
         else:
+            job.has_raised = outcome.response is not None and outcome.response.outcome == RAISED
             loop = asyncio.get_running_loop()
-            self._timers[job.id] = loop.call_later(outcome.retry_after, self._due, job)
+            job.retry = loop.call_later(outcome.retry_after, self._due, job)
+            self._retrying[job.id] = job
         self._on_outcome(outcome)
 
     def _due(self, job: _Job) -> None:
-        del self._timers[job.id]
+        if job.retry:
+            job.retry.cancel()
+        del self._retrying[job.id]
         self._queue(job)
 
 
 INTERRUPTED = Verdict("interrupted", "queued")
 WHY = {
     "crashed": "The worker process died while this handler ran.",
-    "interrupted": "The server was stopped while this handler ran.",
+    "interrupted": "The server was stopped, or the script reloaded, while this handler ran.",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import JournalFull
-from hfhooks.gateway.client import Connection, Response, WorkerClient, WorkerGone
+from hfhooks.gateway.client import Connection, Interrupted, Response, WorkerClient, WorkerGone
 from hfhooks.gateway.dispatch import BURST, CALM, FEW, MOST_IN_MEMORY, Dispatcher
 from hfhooks.gateway.journal import Attempt, Delivery, Journal
 from tests.gateway.conftest import NOW, Reports, settle, until
@@ -447,3 +447,32 @@ async def test_a_worker_that_is_lost_gives_up_its_idle_connections_too(tmp_path:
     for writer in accepted:
         writer.close()
     server.close()
+
+
+async def test_what_raised_is_due_at_once_when_that_is_mended(
+    submit: Any, dispatcher: Dispatcher, reports: Reports
+) -> None:
+    dispatcher.use(FakeWorker(RAISED, retry(after=60)), train())
+    for _ in range(2):
+        await submit(new())
+    await until(lambda: len(reports.outcomes) == 2)
+    assert dispatcher.retry_raised() == 1
+    await until(lambda: len(reports.outcomes) == 3)
+    mended = reports.outcomes[2]
+    assert (mended.delivery.id, mended.attempt.number, mended.attempt.status) == (1, 2, "succeeded")
+    assert (dispatcher.retry_raised(), dispatcher.unfinished) == (0, 1)
+
+
+async def test_what_an_old_worker_could_not_finish_is_run_by_the_new_one(
+    submit: Any, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    old = FakeWorker(Interrupted("replaced"))
+    old.hold.clear()
+    dispatcher.use(old, train())
+    outcome = await submit(new())
+    await until(lambda: old.targets)
+    dispatcher.use(FakeWorker(), train())
+    old.hold.set()
+    assert (await outcome).attempt.number == 2
+    await settle(journal)
+    assert [a.status for a in journal.attempts(1)] == ["interrupted", "succeeded"]

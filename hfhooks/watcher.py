@@ -1,0 +1,118 @@
+"""Tells when the content of files changes, however an editor saves them."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from hashlib import blake2b
+from math import inf
+from pathlib import Path
+
+__all__ = ["Watcher"]
+
+STEP = 10
+"""Milliseconds: so long must nothing more happen before a change is told."""
+LONGEST_BURST = 200
+"""Milliseconds after which it is told though more happens."""
+LARGE = 16 * 1024 * 1024
+"""Bytes; of a larger file the time of its last change counts, not what is in it."""
+
+
+class Watcher:
+    """Calls `on_change` in the event loop when files that matter have changed.
+
+    Folders are watched rather than files, because many editors save by putting a new file in the
+    place of the old one; and contents are compared, because a file can be touched and be the same.
+    """
+
+    def __init__(self, on_change: Callable[[list[Path]], None]) -> None:
+        self.takes_new_scripts = False
+        """Every Python file matters in the folders that are watched: one may have been missing."""
+        self._on_change = on_change
+        self._known: dict[Path, object] = {}
+        """What was in each file that matters, when it was looked at."""
+        self._folders: set[Path] = set()
+        """Folders in which every Python file matters."""
+        self._trees: list[Path] = []
+        """Folders in which every file matters."""
+        self._watching: dict[Path, asyncio.Task[None]] = {}
+        self._is_closed = False
+
+    def watch(self, files: Iterable[str | Path], read_at: float = inf) -> None:
+        """Let these files matter too, whether they are there or not.
+
+        One that is newer than `read_at`, in seconds since 1970, has changed already.
+        """
+        new = [file for file in map(Path, files) if file not in self._known]
+        for file in new:
+            self._known[file] = _content(file)
+            self._look_at(file.parent, is_tree=False)
+        if newer := [file for file in new if _modified_at(file) > read_at]:
+            self._on_change(newer)
+
+    def watch_folder(self, folder: Path) -> None:
+        """Let every Python file in this folder matter."""
+        self._folders.add(folder)
+        self._look_at(folder, is_tree=False)
+
+    def watch_tree(self, folder: Path) -> None:
+        """Let every file in this folder, and in those below it, matter."""
+        self._trees.append(folder)
+        self._known.update((file, _content(file)) for file in folder.rglob("*") if file.is_file())
+        self._look_at(folder, is_tree=True)
+
+    def check(self) -> None:
+        """Look at all files that matter: where folders are polled a quick save may be missed."""
+        if not self._is_closed:
+            self._tell(list(self._known))
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._is_closed = True
+        for task in self._watching.values():
+            task.cancel()
+
+    def _look_at(self, folder: Path, is_tree: bool) -> None:
+        if folder not in self._watching and folder.is_dir() and not self._is_closed:
+            self._watching[folder] = asyncio.create_task(self._follow(folder, is_tree))
+
+    async def _follow(self, folder: Path, is_tree: bool) -> None:
+        from watchfiles import awatch  # takes as long as all else that a start imports
+
+        changes = awatch(
+            folder, watch_filter=None, step=STEP, debounce=LONGEST_BURST, recursive=is_tree
+        )
+        with suppress(OSError):  # it cannot be watched: `check` is all there is
+            async for burst in changes:
+                self._tell([Path(path) for _, path in burst])
+
+    def _tell(self, touched: Iterable[Path]) -> None:
+        changed = [path for path in touched if self._matters(path) and self._has_changed(path)]
+        if changed:
+            self._on_change(changed)
+
+    def _matters(self, path: Path) -> bool:
+        if path in self._known or any(map(path.is_relative_to, self._trees)):
+            return True
+        return path.suffix == ".py" and (self.takes_new_scripts or path.parent in self._folders)
+
+    def _has_changed(self, path: Path) -> bool:
+        before, self._known[path] = self._known.get(path), _content(path)
+        return self._known[path] != before
+
+
+def _modified_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _content(file: Path) -> object:
+    """Return what stands for the content of a file, None where there is none."""
+    try:
+        status = file.stat()
+        if status.st_size > LARGE:
+            return status.st_size, status.st_mtime_ns
+        return blake2b(file.read_bytes()).digest()
+    except OSError:
+        return None
