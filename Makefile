@@ -5,10 +5,10 @@ INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench crash powerloss faults clean
+.PHONY: help install serve test check format bench bench-peers crash powerloss faults saves clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with hfhooks and what developing it needs
 
@@ -44,6 +44,13 @@ bench: $(INSTALLED) ## Measure hfhooks beside its peers
 	$(BIN)/python tests/benchmarks/acknowledge.py
 	$(BIN)/python tests/benchmarks/blocked.py
 	$(BIN)/python tests/benchmarks/million.py
+	$(BIN)/python tests/benchmarks/reload.py
+	$(BIN)/python tests/benchmarks/reload.py --heavy
+	$(BIN)/python tests/benchmarks/memory.py
+
+bench-peers: $(INSTALLED) ## Add the peers that hfhooks can be measured beside to .venv
+	@echo "Installing the peers into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 
 crash: $(INSTALLED) ## Kill servers 1,000 times and look for lost deliveries
 	$(BIN)/python tests/campaigns/crash.py 1000 --parallel 3
@@ -53,6 +60,9 @@ powerloss: $(INSTALLED) ## Lose power between any two writes and look for lost d
 
 faults: $(INSTALLED) ## Make writes and syncs of the disk fail and look for lost deliveries
 	$(BIN)/python -m tests.campaigns.faults
+
+saves: $(INSTALLED) ## Save a script 200 times under load and look for lost deliveries
+	$(BIN)/python -m tests.campaigns.saves
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -11,8 +11,6 @@ handler's result its rate.
 """
 
 import os
-import socket
-import subprocess
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -34,6 +32,7 @@ from tests.benchmarks.load import (
     disk,
     journal_in,
     pin,
+    running,
     send,
     serve,
     unfinished,
@@ -105,23 +104,9 @@ def fastapi(folder: Path) -> Iterator[Contender]:
     """Serve the handler with FastAPI on uvicorn, as fast as uvicorn can."""
     (folder / "with_fastapi.py").write_text(FASTAPI_SCRIPT)
     options = ["--http", "httptools", "--loop", "uvloop", "--no-access-log"]
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    command = [str(BIN / "uvicorn"), "with_fastapi:app", "--port", str(port), *options]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: accepts(port))
-        pin(process.pid, SERVER_CORE)
-        url = f"http://127.0.0.1:{port}/webhooks/train"
-        yield Contender(PEER, url, process.pid, 200)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+    with running(folder, BIN / "uvicorn", "with_fastapi:app", *options) as (pid, url):
+        pin(pid, SERVER_CORE)
+        yield Contender(PEER, url, pid, 200)
 
 
 def measured(contender: Contender, connections: int) -> Slice:

@@ -9,6 +9,7 @@ request with a Webhook-Id of its own, and prints one JSON object.
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from importlib.util import find_spec
+from itertools import count, islice
+from math import ceil
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -27,7 +30,7 @@ import httptools
 import psutil
 
 from hfhooks.loop import run
-from tests.harness import Server, payload_bytes
+from tests.harness import Server, payload_bytes, wait_until
 
 PAYLOAD = payload_bytes("pr_create_v3_docs")
 HANDLER = """
@@ -64,22 +67,40 @@ class Answers:
     def rate(self) -> float:
         return len(self.latencies) / self.seconds
 
+    @property
+    def sent(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def failed(self) -> int:
+        """Return how many were refused, cut short, or not answered with a 2xx."""
+        return sum(n for status, n in self.statuses.items() if not status.startswith("2"))
+
     def percentile(self, percent: float) -> float:
         """Return the latency, in milliseconds, that so many per cent do not exceed."""
-        return sorted(self.latencies)[int((len(self.latencies) - 1) * percent / 100)]
+        return percentile(self.latencies, percent)
 
     def complain(self, expected: int) -> None:
         """Say so if anything else than this status came back."""
         if others := {s: n for s, n in self.statuses.items() if s != str(expected)}:
             print(f"  not {expected}: {', '.join(f'{n} x {s}' for s, n in others.items())}")
 
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        content = json.loads(text)
+        return cls(**{**content, "statuses": Counter(content["statuses"])})
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the value that so many per cent do not exceed."""
+    return sorted(values)[ceil(len(values) * percent / 100) - 1]
+
 
 def send(url: str, connections: int, requests: int, body: bytes = PAYLOAD) -> Answers:
     """Send a load from a process of its own, so that nothing here slows it down."""
     command = [sys.executable, "-m", __name__, url, str(connections), str(requests)]
     result = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
-    content = json.loads(result.stdout)
-    return Answers(**{**content, "statuses": Counter(content["statuses"])})
+    return Answers.from_json(result.stdout)
 
 
 def pin(pid: int, core: int) -> None:
@@ -109,6 +130,41 @@ def serve(script: Path, state: str, *options: str, env: Mapping[str, str] | None
     folder = script.parent
     own = {"XDG_STATE_HOME": str(folder), **(env or {})}
     return Server(script, "--state-dir", folder / state, *options, env=own)
+
+
+@contextmanager
+def running(
+    folder: Path, *command: str | Path, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Run any server in a folder, on a free port; yield its process id and its handler's URL."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=folder,
+        env=os.environ | {"XDG_STATE_HOME": str(folder)} | dict(env or {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: accepts(port) or process.poll() is not None, timeout=60)
+        assert process.poll() is None, f"{command} ended"
+        yield process.pid, f"http://127.0.0.1:{port}/webhooks/train"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def has(who: str, *modules: str) -> bool:
+    """Tell whether the modules that somebody needs are installed, and say so if not."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        print(f"{who}: left out, without {', '.join(missing)}; `make bench-peers` installs it")
+    return not missing
 
 
 def journal_in(state_dir: Path) -> Path:
@@ -164,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_waiting:
-            self._statuses["connection lost"] += 1
+            self._statuses["reset" if exc else "closed without an answer"] += 1
         self.closed.set_result(None)
 
 
@@ -173,10 +229,10 @@ async def answers_to(url: str, connections: int, requests: int, body: bytes) -> 
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     answers = Answers(0, Counter(), [])
-    numbered = islice(encoded(parts.path, body), requests)
+    all_requests = islice(numbered(parts.path, body), requests)
     pairs = [
         await loop.create_connection(
-            lambda: Connection(numbered, answers), parts.hostname or "", parts.port or 80
+            lambda: Connection(all_requests, answers), parts.hostname or "", parts.port or 80
         )
         for _ in range(connections)
     ]
@@ -187,15 +243,23 @@ async def answers_to(url: str, connections: int, requests: int, body: bytes) -> 
     return Answers(time.perf_counter() - started, answers.statuses, answers.latencies)
 
 
-def encoded(path: str, body: bytes) -> Iterator[bytes]:
+def encoded(path: str, body: bytes, *headers: str) -> bytes:
+    """Return one request."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "host: 127.0.0.1",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def numbered(path: str, body: bytes) -> Iterator[bytes]:
     """Yield requests without end."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nwebhook-id: {uuid4()}"
-    ).encode()
-    number = 0
-    while number := number + 1:
-        yield b"%b-%d\r\n\r\n%b" % (head, number, body)
+    sender = uuid4()
+    for number in count(1):
+        yield encoded(path, body, f"webhook-id: {sender}-{number}")
 
 
 if __name__ == "__main__":
