@@ -19,7 +19,7 @@ from hfhooks.state import is_alive
 from hfhooks.worker.loading import Target
 from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["Child"]
+__all__ = ["Child", "WorkerDied"]
 
 LONGEST_SOCKET_PATH = 100
 """Bytes; the system's limit is 104 or 108."""
@@ -27,6 +27,10 @@ LEAVE_WITHIN = 1.5
 """Seconds that a worker gets to leave when it has nothing more to do."""
 LAST_WORD: dict[str, Any] = {}
 """Stands in the queue of a worker's reports when there will be no more."""
+
+
+class WorkerDied(LoadError):
+    """A worker ended before it had loaded the scripts, by their doing or another's."""
 
 
 class Child:
@@ -132,7 +136,7 @@ class Child:
                 return report.result()
         finally:
             report.cancel()
-        raise LoadError(f"the worker {await self.ended()} while the script was loading.")
+        raise WorkerDied(f"the worker {await self.ended()} while the script was loading.")
 
     def _listen(self) -> None:
         for report in self._process.reports():

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
-from hfhooks.child import Child
+from hfhooks.child import Child, WorkerDied
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError, UsageError
 from hfhooks.gateway.client import WorkerClient
@@ -190,7 +190,14 @@ class Supervisor:
         if self._changed:
             await asyncio.to_thread(check_syntax, targets, self._changed)
         child = self._loading = self._take_spare()
-        endpoints = await self._endpoints_of(child, targets)
+        try:
+            endpoints = await self._endpoints_of(child, targets)
+        except WorkerDied:
+            if not self._changed:
+                raise
+            # A spare may have been killed just now; what the script does to it, it does again.
+            child = self._loading = self._take_spare()
+            endpoints = await self._endpoints_of(child, targets)
         if endpoints is None or (self._lacks_some(endpoints) and await self._more_comes()):
             return
         self._loading = None

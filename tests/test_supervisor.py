@@ -453,3 +453,20 @@ async def test_stopping_ends_the_spares_too(watch: Any, script: Script) -> None:
     pids = [spare.pid for spare in watched.supervisor._spares]
     await watched.supervisor.stop(1)
     await until(lambda: not any(map(psutil.pid_exists, pids)))
+
+
+async def test_a_spare_that_is_killed_as_it_is_needed_does_not_matter(
+    reloading: Watched, script: Script
+) -> None:
+    for spare in reloading.supervisor._spares:
+        os.kill(spare.pid, signal.SIGSTOP)
+    script(versioned(2))
+    await until(lambda: reloading.supervisor._loading)
+    chosen = reloading.supervisor._loading
+    assert chosen
+    os.kill(chosen.pid, signal.SIGKILL)
+    for other in reloading.supervisor._spares:
+        os.kill(other.pid, signal.SIGCONT)
+    client, _ = await reloading.next()
+    assert await ask(client) == b'"2"'
+    assert reloading.broken == []

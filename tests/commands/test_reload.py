@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.harness import Server, payload_bytes, request, run_command, wait_until
+from tests.harness import COMMAND, Server, payload_bytes, request, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Server]
@@ -223,3 +226,66 @@ def test_nobody_outlives_the_gateway(start: Start, script: Script, number: int) 
     pids = server.worker_pids
     server.stop(number)
     wait_until(lambda: not any(map(psutil.pid_exists, pids)), timeout=2)
+
+
+def test_what_is_in_flight_is_answered_by_the_code_it_was_sent_to(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go-on"
+    waiting = f"""
+import pathlib, time
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint
+def version(payload):
+    pathlib.Path({str(tmp_path / "begun")!r}).touch()
+    while not pathlib.Path({str(go_on)!r}).exists():
+        time.sleep(0.01)
+    return 1
+"""
+    server = start(script(waiting), "--reload", "--wait", "60")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(server.post, "version", PULL)
+        wait_until((tmp_path / "begun").exists, timeout=30)
+        script(versioned(2))
+        wait_until(lambda: reloads(server))
+        assert server.post("version", PULL).json() == 2
+        assert not first.done()
+        go_on.touch()
+        assert first.result().json() == 1
+
+
+def test_while_a_version_takes_long_to_load_the_one_before_answers(
+    start: Start, script: Script
+) -> None:
+    server = start(script(versioned(1)), "--reload")
+    assert server.post("version", PULL).json() == 1
+    begun = script("", "begun.txt")
+    script(f"open({str(begun)!r}, 'w').write('x')\nimport time\ntime.sleep(1)\n" + versioned(2))
+    wait_until(begun.read_text)
+    answers = [server.post("version", PULL).json() for _ in range(10)]
+    assert set(answers) == {1} and not reloads(server)
+    wait_until(lambda: server.post("version", PULL).json() == 2)
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "reloads"),
+    [({}, (), True), ({}, ("--no-reload",), False), ({"SPACE_ID": "me/space"}, (), False)],
+)
+def test_at_a_terminal_it_reloads_unless_told_otherwise(
+    script: Script, env: dict[str, str], options: tuple[str, ...], reloads: bool
+) -> None:
+    ours, its = os.openpty()
+    command = [*COMMAND, "serve", str(script(versioned(1))), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=its, stderr=its, stdin=its, env=os.environ | env)
+    os.close(its)
+    shown = b""
+    while b"Press Ctrl-C" not in shown:
+        shown += os.read(ours, 4096)
+    process.terminate()
+    with suppress(OSError):  # the terminal is gone with it
+        while os.read(ours, 4096):
+            pass
+    assert process.wait(30) == 0
+    os.close(ours)
+    assert (b"What you save is loaded at once." in shown) is reloads
