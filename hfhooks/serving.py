@@ -18,7 +18,7 @@ from typing import Any
 
 from hfhooks.console import Console
 from hfhooks.endpoints import Endpoint
-from hfhooks.errors import HfhooksError, JournalError, StartError
+from hfhooks.errors import HfhooksError, JournalError, StartError, UsageError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
@@ -55,6 +55,9 @@ def serve(
 
     Raises `HfhooksError` when that cannot start.
     """
+    for path in settings.watch:
+        if not path.exists():
+            raise UsageError(f"--watch {path}: no such file or folder.")
     root = settings.state_dir or state_folder()
     folder = journal_folder(root, targets[0].key)
     keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)

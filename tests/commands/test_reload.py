@@ -185,6 +185,12 @@ def test_a_data_file_counts_as_part_of_the_script(
     wait_until(lambda: reloads(server))
 
 
+def test_what_is_not_there_cannot_be_watched(script: Script, tmp_path: Path) -> None:
+    result = run_command("serve", str(script(versioned(1))), "--watch", str(tmp_path / "nowhere"))
+    assert result.returncode == 2
+    assert f"--watch {tmp_path / 'nowhere'}: no such file or folder." in result.stderr
+
+
 def test_a_missing_module_may_be_written_afterwards(start: Start, script: Script) -> None:
     server = start(script(versioned(1)), "--reload")
     assert server.ready
