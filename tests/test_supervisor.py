@@ -470,3 +470,15 @@ async def test_a_spare_that_is_killed_as_it_is_needed_does_not_matter(
     client, _ = await reloading.next()
     assert await ask(client) == b'"2"'
     assert reloading.broken == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux alone has it")
+async def test_spares_leave_the_processor_to_others_until_they_are_needed(
+    reloading: Watched, script: Script
+) -> None:
+    for spare in reloading.supervisor._spares:
+        assert os.sched_getscheduler(spare.pid) == os.SCHED_BATCH
+    script(versioned(2))
+    await reloading.next()
+    worker = reloading.supervisor._worker
+    assert worker and os.sched_getscheduler(worker.pid) == os.SCHED_OTHER
