@@ -188,7 +188,7 @@ class Supervisor:
         started, started_at = time.monotonic(), time.time()
         targets = self._find()
         if self._changed:
-            await asyncio.to_thread(check_syntax, targets, self._changed)
+            await asyncio.to_thread(check_syntax, targets, list(self._changed))
         child = self._loading = self._take_spare()
         try:
             endpoints = await self._endpoints_of(child, targets)

@@ -34,7 +34,7 @@ class Watcher:
         """Folders in which every Python file matters."""
         self._trees: list[Path] = []
         """Folders in which every file matters."""
-        self._watching: dict[Path, asyncio.Task[None]] = {}
+        self._watching: dict[tuple[Path, bool], asyncio.Task[None]] = {}
         self._is_closed = False
 
     def watch(self, files: Iterable[str | Path], read_at: float = inf) -> None:
@@ -72,8 +72,9 @@ class Watcher:
             task.cancel()
 
     def _look_at(self, folder: Path, is_tree: bool) -> None:
-        if folder not in self._watching and folder.is_dir() and not self._is_closed:
-            self._watching[folder] = asyncio.create_task(self._follow(folder, is_tree))
+        key = (folder, is_tree)
+        if key not in self._watching and folder.is_dir() and not self._is_closed:
+            self._watching[key] = asyncio.create_task(self._follow(folder, is_tree))
 
     async def _follow(self, folder: Path, is_tree: bool) -> None:
         from watchfiles import awatch  # takes as long as all else that a start imports

@@ -134,6 +134,18 @@ async def test_all_that_changes_in_a_tree_is_told(changes: Changes, tmp_path: Pa
     assert await changes.after(lambda: in_place(deep / "labels.json")) == [deep / "labels.json"]
 
 
+async def test_a_tree_may_begin_where_a_script_is(
+    changes: Changes, script: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    changes.watcher.watch_tree(tmp_path)
+    labels, number = tmp_path / "deep" / "labels.json", 0
+    async with asyncio.timeout(10):
+        while labels not in changes.told:
+            labels.write_text(str(number := number + 1))
+            await asyncio.sleep(0.02)
+
+
 async def test_what_changed_before_it_was_watched_is_told_at_once(
     changes: Changes, script: Path
 ) -> None:

@@ -85,8 +85,8 @@ def check_syntax(targets: Sequence[Target], files: Iterable[Path]) -> None:
 
     `files` are looked at too, if they are Python and there.
     """
-    scripts = [Path(target.file) for target in targets if target.file]
-    for target, script in zip(targets, scripts, strict=False):
+    scripts = {Path(target.file): target for target in targets if target.file}
+    for script, target in scripts.items():
         if not script.read_bytes().strip():
             raise LoadError(f"{target.label}: no endpoint found.", _example(), target.file)
     for file in {*scripts, *files}:

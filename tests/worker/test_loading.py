@@ -6,7 +6,7 @@ import pytest
 
 from hfhooks.endpoints import Handler
 from hfhooks.errors import HfhooksError, LoadError, UsageError
-from hfhooks.worker.loading import Target, find_targets, load
+from hfhooks.worker.loading import Target, check_syntax, find_targets, load
 
 Script = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_interpreter")
@@ -264,3 +264,10 @@ def test_a_failed_import_leaves_no_module_behind(script: Script) -> None:
 def test_a_target_is_called_what_a_person_would_call_it(script: Script) -> None:
     assert find_targets([str(script(""))])[0].label == "app.py"
     assert Target("my.bot", ("/",)).label == "my.bot"
+
+
+def test_an_empty_script_is_named_also_after_a_module(script: Script) -> None:
+    path = script("")
+    targets = [Target("some_module", ()), Target("app", (), str(path))]
+    with pytest.raises(LoadError, match=r"app\.py: no endpoint found"):
+        check_syntax(targets, [])
