@@ -5,9 +5,11 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -39,6 +41,8 @@ class Child:
     def __init__(self, process: WorkerProcess) -> None:
         self.files: list[str] = []
         """The user's own files that it has tried to load."""
+        self.read_at = inf
+        """When it began to read them, in seconds since 1970."""
         self.is_alive = self.is_responsive = False
         """What came back since the last `ping`."""
         self.is_warm = asyncio.Event()
@@ -77,6 +81,7 @@ class Child:
     async def load(self, targets: Sequence[Target]) -> list[Endpoint]:
         """Load the scripts and return their endpoints. Raises `HfhooksError`."""
         self._process.step_forward()
+        self.read_at = time.time()
         self._process.send(
             type="load",
             targets=[asdict(target) for target in targets],
@@ -84,7 +89,7 @@ class Child:
             token=self._token,
         )
         report = await self._first_report()
-        self.files = report.get("files", [])
+        self.files = report["files"]
         if report["type"] == "failed":
             raise _failure(report)
         port = report["port"]

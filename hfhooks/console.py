@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -42,8 +42,13 @@ PLAIN_MARKS = {
     "duplicate": ".",
     "reloaded": "*",
 }
-COLOURS = {"succeeded": "green", "failed": "red", "refused": "yellow", "retrying": "yellow"}
-COLOURS |= {"reloaded": "cyan"}
+COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "refused": "yellow",
+    "retrying": "yellow",
+    "reloaded": "cyan",
+}
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that can steer a terminal, or hide what a text says."""
 
@@ -99,8 +104,7 @@ def print_error(error: HfhooksError) -> None:
     """Say what went wrong and what to do, in a line each, on stderr."""
     console = _rich(sys.stderr)
     console.print(_styled(("error: ", "bold red"), safe(error, 1000)))
-    for line in getattr(error, "traceback", None) or ():
-        console.print(_styled(("    " + safe(line, 500), "red")))
+    _print_trace(console, getattr(error, "traceback", []))
     if error.help:
         console.print(_styled(("help: ", "bold cyan"), safe(error.help, 1000)))
 
@@ -174,7 +178,7 @@ class Console:
             "" if after is None else f"again in {_duration(after)}",
         )
         if attempt.error:
-            self._trace(attempt.error)
+            _print_trace(self._err, attempt.error.rstrip().splitlines())
 
     def ignored(self, delivery: "Delivery", reason: str) -> None:
         """Show a delivery that no filter let through, and why."""
@@ -203,7 +207,6 @@ class Console:
         endpoints: list[dict[str, Any]],
         appeared: list[str],
         vanished: list[str],
-        retried: int,
     ) -> None:
         """Say that a new version of the scripts runs, and what is different."""
         if self._json_lines:
@@ -214,9 +217,6 @@ class Console:
             for sign, paths in (("+", appeared), ("-", vanished)):
                 for path in paths:
                     self._say(f"  {sign} {path}")
-        if retried:
-            deliveries = "a delivery" if retried == 1 else f"{retried} deliveries"
-            self.note(f"{deliveries} retried with the new code.")
 
     def broken(self, error: HfhooksError, has_worker: bool) -> None:
         """Say that the scripts cannot be loaded, and what happens until they can be."""
@@ -267,10 +267,6 @@ class Console:
             f"#{delivery.id}",
         ]
         self._line(delivery.status, http_status, words)
-
-    def _trace(self, text: str) -> None:
-        for line in text.rstrip().splitlines():
-            self._err.print(_styled(("    " + safe(line, 500), "red")))
 
     def _line(self, status: str, http_status: int | None, words: list[str]) -> None:
         shown = (
@@ -323,6 +319,11 @@ def _rich(stream: TextIO) -> "RichConsole":
         markup=False,
         soft_wrap=True,
     )
+
+
+def _print_trace(console: "RichConsole", lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(_styled(("    " + safe(line, 500), "red")))
 
 
 def _styled(*parts: str | tuple[str, str]) -> "Text":

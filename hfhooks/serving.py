@@ -212,10 +212,9 @@ class _Server:
         with suppress(OSError):
             self._update(described)
         old, new = ({endpoint.path for endpoint in some} for some in (before, endpoints))
-        retried = self._dispatcher.retry_raised()
-        self._console.reloaded(
-            reloaded_in, described, sorted(new - old), sorted(old - new), retried
-        )
+        self._console.reloaded(reloaded_in, described, sorted(new - old), sorted(old - new))
+        if retried := self._dispatcher.retry_raised():
+            self._console.note(f"{_count(retried)} retried with the new code.")
 
     def on_broken(self, error: HfhooksError) -> None:
         """Go on with what there is, be it the memory of the endpoints that there were."""

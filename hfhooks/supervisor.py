@@ -128,6 +128,11 @@ class Supervisor:
         self._tasks.add(asyncio.create_task(self._load_when_wanted()))
         await self._first
 
+    @property
+    def _has_started(self) -> bool:
+        """A worker has been loaded once."""
+        return self._first is not None and self._first.done()
+
     def replace(self) -> None:
         """End the worker, which is no use any more, and start another."""
         if self._worker:
@@ -164,15 +169,13 @@ class Supervisor:
     async def _load_when_wanted(self) -> None:
         while True:
             await self._wanted.wait()
-            self._wanted.clear()
-            started_at = time.time()
             try:
                 await self._load()
             except (HfhooksError, OSError, RuntimeError) as error:  # no memory, no room, no thread
                 await self._fail(error)
             finally:
                 if self._loading:
-                    self._note_files(self._loading, started_at)
+                    self._note_files(self._loading)
                     self._loading.kill()
                     self._loading = None
                 self._wants_spares.set()
@@ -185,29 +188,29 @@ class Supervisor:
         if self._changed:
             await self._wait_for_spare()
         self._wanted.clear()  # what is saved from here on is another version
-        started, started_at = time.monotonic(), time.time()
+        started = time.monotonic()
         targets = self._find()
         if self._changed:
             await asyncio.to_thread(check_syntax, targets, list(self._changed))
-        child = self._loading = self._take_spare()
         try:
-            endpoints = await self._endpoints_of(child, targets)
+            endpoints = await self._endpoints_of(targets)
         except WorkerDied:
             if not self._changed:
                 raise
             # A spare may have been killed just now; what the script does to it, it does again.
-            child = self._loading = self._take_spare()
-            endpoints = await self._endpoints_of(child, targets)
+            endpoints = await self._endpoints_of(targets)
         if endpoints is None or (self._lacks_some(endpoints) and await self._more_comes()):
             return
-        self._loading = None
+        child, self._loading = self._loading, None
+        assert child
         self._longest_load = max(LONGEST_LOAD, 3 * (time.monotonic() - started))
         self._swap(child, endpoints)
-        self._note_files(child, started_at)
+        self._note_files(child)
 
-    async def _endpoints_of(self, child: Child, targets: list[Target]) -> list[Endpoint] | None:
-        """Let a worker load the scripts; None if they change meanwhile. Raises `HfhooksError`."""
-        loading = asyncio.ensure_future(child.load(targets))
+    async def _endpoints_of(self, targets: list[Target]) -> list[Endpoint] | None:
+        """Let a spare load the scripts; None if they change meanwhile. Raises `HfhooksError`."""
+        self._loading = self._take_spare()
+        loading = asyncio.ensure_future(self._loading.load(targets))
         changing = asyncio.ensure_future(self._wanted.wait())
         limit = self._longest_load if self._worker else inf
         waited = 0.0
@@ -241,7 +244,7 @@ class Supervisor:
     def _swap(self, child: Child, endpoints: list[Endpoint]) -> None:
         old, self._worker = self._worker, child
         self._names = {endpoint.name for endpoint in endpoints}
-        is_new = self._changed and self._first and self._first.done()
+        is_new = bool(self._changed) and self._has_started
         duration = time.monotonic() - self._changed_at if is_new else None
         self._changed.clear()
         self._shown = ""
@@ -259,11 +262,11 @@ class Supervisor:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
-    def _note_files(self, child: Child, read_at: float) -> None:
+    def _note_files(self, child: Child) -> None:
         """Watch what a worker has loaded, or has tried to."""
         if self._reload:
             self._watcher.takes_new_scripts = child is not self._worker
-            self._watcher.watch(child.files, read_at)
+            self._watcher.watch(child.files, child.read_at)
             asyncio.get_running_loop().call_later(CHECK_AFTER, self._watcher.check)
 
     async def _fail(self, error: Exception) -> None:
@@ -277,8 +280,8 @@ class Supervisor:
         if str(error) != self._shown:
             self._shown = str(error)
             self._observer.on_broken(explained)
-        if self._first and self._first.done() and self._worker is None:
-            self._pause = min(2 * self._pause + 0.1, LONGEST_PAUSE)
+        if self._has_started and self._worker is None:
+            self._pause = _longer(self._pause)
             asyncio.get_running_loop().call_later(self._pause, self._wanted.set)
 
     async def _replace_when_lost(self, child: Child) -> None:
@@ -287,7 +290,7 @@ class Supervisor:
         self._worker = None
         self._observer.on_lost(f"the worker {ending}; starting another.")
         lived_well = time.monotonic() - started > LIVED_WELL
-        self._pause = 0.0 if lived_well else min(2 * self._pause + 0.1, LONGEST_PAUSE)
+        self._pause = 0.0 if lived_well else _longer(self._pause)
         await asyncio.sleep(self._pause)
         if self._loading is None:
             self._wanted.set()
@@ -377,3 +380,7 @@ class Supervisor:
             self._spares.remove(spare)
             await asyncio.sleep(SPARES_AFTER)
             self._wants_spares.set()
+
+
+def _longer(pause: float) -> float:
+    return min(2 * pause + 0.1, LONGEST_PAUSE)

@@ -36,5 +36,14 @@ DELIVERY_HEADER = "hfhooks-delivery"
 STATUS_HEADER = "hfhooks-status"
 """Tells the owner of a server what became of that delivery."""
 
+HOP_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding"}
+    | {"upgrade", "proxy-connection"}
+)
+"""They belong to one connection, not to the request or the answer."""
+
+BODILESS = (204, 304)
+"""Statuses of answers that have no body, nor a length of it."""
+
 MAX_BODY = 1024 * 1024
 """Bytes of a payload; the Hub's have a few thousand."""

@@ -75,11 +75,22 @@ async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
         each.process.close()
 
 
-async def ask(client: WorkerClient) -> bytes:
+async def posted(client: WorkerClient) -> bytes:
     connection = await client.connect()
-    response = await connection.post("/webhooks/a", list(JSON.items()), b"{}")
+    return (await connection.post("/webhooks/a", list(JSON.items()), b"{}")).body
+
+
+async def ask(client: WorkerClient) -> bytes:
+    body = await posted(client)
     client.close()
-    return response.body
+    return body
+
+
+async def begun(client: WorkerClient) -> asyncio.Task[bytes]:
+    """Let a handler run that takes its time."""
+    answer = asyncio.create_task(posted(client))
+    await asyncio.sleep(0.05)
+    return answer
 
 
 async def test_a_worker_is_ready_with_its_endpoints(watch: Any, script: Script) -> None:
@@ -298,23 +309,19 @@ def a():
 """
     watched = watch(script(slow), reload=True, grace=30)
     client, _ = await watched.start()
-    connection = await client.connect()
-    answer = asyncio.create_task(connection.post("/webhooks/a", list(JSON.items()), b"{}"))
-    await asyncio.sleep(0.05)
+    answer = await begun(client)
     script(versioned(2))
     new, _ = await watched.next()
     assert await ask(new) == b'"2"'
     (tmp_path / "go-on").touch()
-    assert (await answer).body == b'"old"'
+    assert await answer == b'"old"'
 
 
 async def test_an_old_worker_that_takes_too_long_is_ended(watch: Any, script: Script) -> None:
     slow = HANDLER.replace("return 'a'", "__import__('time').sleep(60)")
     watched = watch(script(slow), reload=True, grace=0.1)
     client, _ = await watched.start()
-    connection = await client.connect()
-    answer = asyncio.create_task(connection.post("/webhooks/a", list(JSON.items()), b"{}"))
-    await asyncio.sleep(0.05)
+    answer = await begun(client)
     script(versioned(2))
     await watched.next()
     with pytest.raises(Interrupted):

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
@@ -15,13 +15,14 @@ from urllib.parse import parse_qsl, unquote_plus
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
-from hfhooks.gateway.dispatch import HOP_HEADERS, Dispatcher, Outcome
+from hfhooks.gateway.dispatch import Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal
 from hfhooks.gateway.limits import Refusal, check_media_type, json_object
-from hfhooks.gateway.listener import Answer, Request
+from hfhooks.gateway.listener import JSON, Answer, Headers, Request
 from hfhooks.wire import (
     DELIVERY_HEADER,
     DISCARDED,
+    HOP_HEADERS,
     OWN_HEADERS,
     REFUSED,
     SECRET_HEADER,
@@ -33,7 +34,6 @@ __all__ = ["Gateway", "Reporter"]
 
 MOST_UNFINISHED = 10_000
 """Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
-JSON = (b"content-type", b"application/json")
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -276,8 +276,8 @@ def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _refused(refusal: Refusal) -> Answer:
-    headers = tuple((name.encode(), value.encode()) for name, value in refusal.headers.items())
-    return Answer(refusal.status, b'{"error": "%b"}' % refusal.word.encode(), (JSON, *headers))
+    body = b'{"error": "%b"}' % refusal.word.encode()
+    return Answer(refusal.status, body, (JSON, *_encoded(refusal.headers)))
 
 
 def _own_answer(delivery: Delivery, http_status: int | None = None) -> Answer:
@@ -302,8 +302,11 @@ def _answer_with(outcome: Outcome) -> Answer:
 def _with_id(answer: Answer, delivery: Delivery) -> Answer:
     """Return the answer with what only the server's owner is told."""
     own = {DELIVERY_HEADER: str(delivery.id), STATUS_HEADER: delivery.status}
-    headers = tuple((name.encode(), value.encode()) for name, value in own.items())
-    return Answer(answer.status, answer.body, answer.headers + headers)
+    return Answer(answer.status, answer.body, answer.headers + _encoded(own))
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 @lru_cache(maxsize=256)

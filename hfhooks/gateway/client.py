@@ -46,7 +46,7 @@ class Response:
     def retry_after(self) -> float | None:
         """Seconds that the handler wants to pass before it is called again."""
         with suppress(ValueError):
-            return float(self._own(RETRY_AFTER_HEADER) or "none")
+            return float(self._own(RETRY_AFTER_HEADER) or "")
         return None
 
     def _own(self, header: str) -> str | None:
@@ -70,11 +70,11 @@ class WorkerClient:
 
     async def connect(self) -> "Connection":
         """Return a connection for one request. Raises `WorkerGone`."""
-        connection = None
-        while self._idle and connection is None:
-            kept = self._idle.pop()
-            connection = None if kept.is_closing else kept
-        connection = connection or await self._open()
+        while self._idle:
+            if not (connection := self._idle.pop()).is_closing:
+                break
+        else:
+            connection = await self._open()
         self._in_use.add(connection)
         return connection
 
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
         """Send one request and return the answer. Raises `WorkerGone`."""
-        if self._transport.is_closing():
+        if self.is_closing:
             raise WorkerGone("the connection is closed")
         self._parser = httptools.HttpResponseParser(self)
         self._response, self._chunks = Response(), list[bytes]()

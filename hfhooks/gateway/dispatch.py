@@ -23,7 +23,7 @@ from hfhooks.gateway.client import (
 )
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
-from hfhooks.wire import ATTEMPT_HEADER, OWN_HEADERS, RAISED, SECRET_HEADER
+from hfhooks.wire import ATTEMPT_HEADER, HOP_HEADERS, OWN_HEADERS, RAISED, SECRET_HEADER
 
 __all__ = ["Dispatcher", "Outcome"]
 
@@ -44,11 +44,6 @@ MOST_IN_MEMORY = 256
 SHORTEST_MASKED = 8
 """Characters of a secret; a shorter one is no secret, and may stand in any text."""
 MASK = "***"
-# They belong to the sender's connection, not to the request.
-HOP_HEADERS = frozenset(
-    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding"}
-    | {"upgrade", "proxy-connection"}
-)
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,6 @@ class _Job:
     """Of its first attempt, for the sender that may be waiting; None if that comes too late."""
     is_suspect: bool = field(compare=False, default=False)
     """The worker died while its handler ran."""
-    retry: asyncio.TimerHandle | None = field(compare=False, default=None)
-    """What makes it due again, while it waits for that."""
     has_raised: bool = field(compare=False, default=False)
     """Its handler raised something that is no `Retry`, the last time."""
 
@@ -127,7 +120,8 @@ class Dispatcher:
         self._suspects: list[_Job] = []
         self._suspects_running = 0
         self._attempts: dict[asyncio.Task[None], _Job] = {}
-        self._retrying: dict[int, _Job] = {}
+        self._retries: dict[int, tuple[asyncio.TimerHandle, _Job]] = {}
+        """What waits for another attempt, and what makes it due."""
         self._changed = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._is_draining = False
@@ -175,7 +169,7 @@ class Dispatcher:
 
         Those whose handler asked for a pause, by `Retry`, wait for its end.
         """
-        raised = [job for job in self._retrying.values() if job.has_raised]
+        raised = [job for _, job in self._retries.values() if job.has_raised]
         for job in raised:
             self._due(job)
         return len(raised)
@@ -214,9 +208,8 @@ class Dispatcher:
             self._starting.cancel()
         if self._burst:
             self._burst.cancel()
-        for job in self._retrying.values():
-            if job.retry:
-                job.retry.cancel()
+        for timer, _ in self._retries.values():
+            timer.cancel()
         for job in [
             *self._suspects,
             *(job for lane in self._lanes.values() for job in lane.waiting),
@@ -363,14 +356,12 @@ class Dispatcher:
         else:
             job.has_raised = outcome.response is not None and outcome.response.outcome == RAISED
             loop = asyncio.get_running_loop()
-            job.retry = loop.call_later(outcome.retry_after, self._due, job)
-            self._retrying[job.id] = job
+            self._retries[job.id] = loop.call_later(outcome.retry_after, self._due, job), job
         self._on_outcome(outcome)
 
     def _due(self, job: _Job) -> None:
-        if job.retry:
-            job.retry.cancel()
-        del self._retrying[job.id]
+        timer, _ = self._retries.pop(job.id)
+        timer.cancel()
         self._queue(job)
 
 

@@ -5,11 +5,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from hfhooks.wire import MAX_BODY, SECRET_HEADER
+from hfhooks.wire import SECRET_HEADER
 
 __all__ = [
     "HEAR_WITHIN",
-    "MAX_BODY",
     "MOST_CONNECTIONS",
     "MOST_HEAD",
     "READ_WITHIN",

@@ -24,7 +24,6 @@ import httptools
 from hfhooks.errors import StartError, UsageError
 from hfhooks.gateway.limits import (
     HEAR_WITHIN,
-    MAX_BODY,
     MOST_CONNECTIONS,
     MOST_HEAD,
     READ_WITHIN,
@@ -32,21 +31,21 @@ from hfhooks.gateway.limits import (
     Refusal,
     check_head,
 )
+from hfhooks.wire import BODILESS, MAX_BODY
 
-__all__ = ["Answer", "Headers", "Listener", "Request", "bind"]
+__all__ = ["JSON", "Answer", "Headers", "Listener", "Request", "bind"]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 LOOK_EVERY = 0.25
 """Seconds between two looks at the connections' deadlines."""
-BODILESS = (204, 304)
-"""Statuses of answers that have no body, nor a length of it."""
+JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
     body: bytes
-    headers: Headers = ((b"content-type", b"application/json"),)
+    headers: Headers = (JSON,)
 
 
 class Request:

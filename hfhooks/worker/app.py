@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,21 +24,21 @@ from hfhooks.errors import EndpointError
 from hfhooks.payload import WebhookPayload
 from hfhooks.wire import (
     ATTEMPT_HEADER,
+    BODILESS,
     DISCARDED,
+    HOP_HEADERS,
     OUTCOME_HEADER,
     RAISED,
     REFUSED,
     RETRY,
     RETRY_AFTER_HEADER,
 )
-from hfhooks.worker.frames import users_traceback
+from hfhooks.worker.frames import users_text, users_traceback
 
 __all__ = ["build"]
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
-OF_THE_HOP = (b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade")
-"""Headers that a handler may have copied from elsewhere, and that say how ours is sent."""
 Bare = inspect.Parameter.empty
 log = logging.getLogger(__name__)
 
@@ -113,8 +112,13 @@ class WholeAnswer:
 
     async def _finish(self) -> None:
         self.is_sent = True
-        headers = [pair for pair in self._start["headers"] if pair[0].lower() not in OF_THE_HOP]
-        if self._start["status"] not in (204, 304):  # these have no body, nor a length of it
+        # A handler may have copied them from elsewhere, and they say how ours is sent.
+        headers = [
+            (name, value)
+            for name, value in self._start["headers"]
+            if name.decode("latin-1").lower() not in HOP_HEADERS
+        ]
+        if self._start["status"] not in BODILESS:
             headers.append((b"content-length", str(len(self._body)).encode()))
         await self._send({**self._start, "headers": headers})
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
@@ -122,18 +126,13 @@ class WholeAnswer:
 
 def _told(error: BaseException) -> Response:
     """Return what the gateway is told when a handler raises."""
+    text = users_text(error, otherwise=type(error).__name__)
     if isinstance(error, Retry):
         after = {} if error.after is None else {RETRY_AFTER_HEADER: str(error.after)}
-        return _report(500, RETRY, _text(error), after)
+        return _report(500, RETRY, text, after)
     if isinstance(error, Discard):
-        return _report(500, DISCARDED, _text(error))
+        return _report(500, DISCARDED, text)
     return _report(500, RAISED, users_traceback(error))
-
-
-def _text(error: BaseException) -> str:
-    with suppress(Exception):  # it is the user's, and so is its __str__
-        return str(error)
-    return type(error).__name__
 
 
 async def _refused(_: Request, error: Any) -> Response:

@@ -1,12 +1,13 @@
-"""Which lines of a traceback are the user's own."""
+"""What of an exception is the user's own."""
 
 import os
 import sysconfig
 import traceback
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_users", "users_frames", "users_traceback"]
+__all__ = ["is_users", "users_frames", "users_text", "users_traceback"]
 
 MOST_FRAMES = 5
 LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -32,6 +33,13 @@ def users_traceback(error: BaseException) -> str:
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
     return "".join(lines)
+
+
+def users_text(error: BaseException, otherwise: str = "") -> str:
+    """Return the message of an exception that the user's code has raised."""
+    with suppress(Exception):  # it is the user's, and so is its __str__
+        return str(error)
+    return otherwise
 
 
 def users_frames(error: BaseException | None) -> list[str]:

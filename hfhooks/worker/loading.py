@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.machinery import PathFinder
@@ -16,7 +16,7 @@ from typing import Any
 
 from hfhooks.endpoints import Registration, Registry, collecting
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
-from hfhooks.worker.frames import is_users
+from hfhooks.worker.frames import is_users, users_text
 from hfhooks.worker.sources import FreshLoader, fresh_finder
 
 __all__ = ["DEFAULT_SCRIPTS", "Target", "check_syntax", "find_targets", "first_on_path", "load"]
@@ -270,13 +270,7 @@ def _explain(error: BaseException, target: Target) -> tuple[str, str | None]:
         return f"{kind}: {error.msg}{source}", None
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"no module named {error.name!r}", _how_to_get(error.name, target)
-    return f"{kind}: {text}" if (text := _text(error)) else kind, None
-
-
-def _text(error: BaseException) -> str:
-    with suppress(Exception):  # it is the user's, and so is its __str__
-        return str(error)
-    return ""
+    return f"{kind}: {text}" if (text := users_text(error)) else kind, None
 
 
 def _how_to_get(module: str, target: Target) -> str:

@@ -39,9 +39,9 @@ def main() -> None:
 
 def _prepared(control: Control) -> dict[str, Any]:
     """Do in advance what can be done, and return the message that says what to load."""
-    from hfhooks.worker.warmup import warm_up
-
     if not control.is_load_waiting:
+        from hfhooks.worker.warmup import warm_up
+
         warm_up()
     while (message := control.wait_for_task())["type"] == "preload":
         preload(Target.from_json(message["targets"][0]))

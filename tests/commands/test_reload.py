@@ -83,8 +83,8 @@ def test_broken_code_is_said_once_and_the_old_goes_on(start: Start, script: Scri
     [line] = wait_until(lambda: reloads(server))
     assert (line["ok"], line["file"], line["line"]) == (False, str(path), 3)
     assert line["error"].startswith("SyntaxError: ")
+    wait_until(lambda: "the version before goes on" in server.stderr)
     assert "app.py:3: SyntaxError" in server.stderr
-    assert "the version before goes on" in server.stderr
     assert server.post("version", PULL).json() == 1
     script(versioned(2))
     wait_until(lambda: len(reloads(server)) == 2)

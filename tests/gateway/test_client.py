@@ -40,6 +40,15 @@ async def send(client: WorkerClient, target: str, headers: Any, body: bytes) -> 
     return await connection.post(target, headers, body)
 
 
+async def begun(client: WorkerClient, peer: Peer) -> asyncio.Task[Response]:
+    """Send a request whose answer the peer holds back."""
+    peer.hold.clear()
+    sending = asyncio.create_task(send(client, "/", HEADERS, b"{}"))
+    while not peer.requests:
+        await asyncio.sleep(0)
+    return sending
+
+
 @asynccontextmanager
 async def talking(answer: bytes, path: Path | None) -> AsyncIterator[tuple[WorkerClient, Peer]]:
     """Give a client and the worker it talks to, over a Unix socket or a port with a token."""
@@ -139,10 +148,7 @@ async def test_giving_up_closes_the_connection(tmp_path: Path) -> None:
 
 async def test_closing_lets_a_running_request_end(tmp_path: Path) -> None:
     async with talking(OK, tmp_path / "s") as (client, peer):
-        peer.hold.clear()
-        running = asyncio.create_task(send(client, "/", HEADERS, b"{}"))
-        while not peer.requests:
-            await asyncio.sleep(0)
+        running = await begun(client, peer)
         client.close()
         peer.hold.set()
         assert (await running).body == b"ok"
@@ -157,10 +163,7 @@ async def test_on_a_port_the_token_goes_along() -> None:
 async def test_the_answers_of_a_worker_that_is_gone_are_given_up(tmp_path: Path) -> None:
     """Its children may hold its sockets open: nothing else would tell us."""
     async with talking(OK, tmp_path / "w.sock") as (client, peer):
-        peer.hold.clear()
-        sending = asyncio.create_task(send(client, "/webhooks/a", HEADERS, b"{}"))
-        while not peer.requests:
-            await asyncio.sleep(0.001)
+        sending = await begun(client, peer)
         client.abort()
         with pytest.raises(WorkerGone):
             await sending

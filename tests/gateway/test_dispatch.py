@@ -103,6 +103,15 @@ async def submit(journal: Journal, dispatcher: Dispatcher) -> AsyncIterator[Call
     await dispatcher.drain(grace=0)
 
 
+async def begun(submit: Any, dispatcher: Dispatcher, worker: FakeWorker) -> Any:
+    """Let a handler run that is held back; return what will tell its outcome."""
+    worker.hold.clear()
+    dispatcher.use(worker, train())
+    outcome = await submit(new())
+    await until(lambda: worker.targets)
+    return outcome
+
+
 async def test_an_outcome_is_recorded_and_told(
     submit: Any, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
@@ -387,11 +396,7 @@ async def test_draining_waits_for_running_handlers_and_leaves_the_rest(
 async def test_draining_puts_back_what_takes_longer_than_the_grace(
     submit: Any, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    worker = FakeWorker()
-    worker.hold.clear()
-    dispatcher.use(worker, train())
-    outcome = await submit(new())
-    await until(lambda: worker.targets)
+    outcome = await begun(submit, dispatcher, FakeWorker())
     await dispatcher.drain(grace=0.01)
     delivery = journal.get(1)
     assert delivery is not None and (delivery.status, delivery.crashes) == ("queued", 0)
@@ -414,11 +419,7 @@ async def test_draining_gives_up_the_retries_that_are_due_later(
 async def test_draining_ends_on_a_full_disk_too(
     submit: Any, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    worker = FakeWorker()
-    worker.hold.clear()
-    dispatcher.use(worker, train())
-    outcome = await submit(new())
-    await until(lambda: worker.targets)
+    outcome = await begun(submit, dispatcher, FakeWorker())
     await settle(journal)
     journal._database._writer.execute("PRAGMA max_page_count = 1").fetchall()
     with pytest.raises(JournalFull):
@@ -466,11 +467,7 @@ async def test_what_raised_is_due_at_once_when_that_is_mended(
 async def test_what_an_old_worker_could_not_finish_is_run_by_the_new_one(
     submit: Any, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    old = FakeWorker(Interrupted("replaced"))
-    old.hold.clear()
-    dispatcher.use(old, train())
-    outcome = await submit(new())
-    await until(lambda: old.targets)
+    outcome = await begun(submit, dispatcher, old := FakeWorker(Interrupted("replaced")))
     dispatcher.use(FakeWorker(), train())
     old.hold.set()
     assert (await outcome).attempt.number == 2

@@ -1,15 +1,16 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.gateway.limits import MAX_BODY, Refusal
+from hfhooks.gateway.limits import Refusal
 from hfhooks.gateway.listener import Answer, Listener, Request, bind
+from hfhooks.wire import MAX_BODY
 from tests.gateway.conftest import until
 
 
@@ -104,6 +105,14 @@ async def echo(request: Request) -> Answer:
     return Answer(200, f"{request.method} {request.path} {request.query} ".encode() + body)
 
 
+def echo_when(held: asyncio.Event) -> Callable[[Request], Awaitable[Answer]]:
+    async def slow(request: Request) -> Answer:
+        await held.wait()
+        return await echo(request)
+
+    return slow
+
+
 class Rig:
     """A listener that answers in the test's event loop."""
 
@@ -165,12 +174,7 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order() -> No
 
 async def test_a_request_that_follows_unfinished_is_read_when_its_turn_has_come() -> None:
     held = asyncio.Event()
-
-    async def slow(request: Request) -> Answer:
-        await held.wait()
-        return await echo(request)
-
-    async with serving(slow) as rig:
+    async with serving(echo_when(held)) as rig:
         second = post(b"x" * 500_000)
         sender = await rig.connect(post(b"1") + second[:100])
         await until(lambda: rig.listener._connections)
@@ -403,12 +407,7 @@ async def test_a_sender_that_leaves_early_is_refused() -> None:
 
 async def test_a_sender_that_says_no_more_still_gets_its_answer() -> None:
     held = asyncio.Event()
-
-    async def slow(request: Request) -> Answer:
-        await held.wait()
-        return await echo(request)
-
-    async with serving(slow) as rig:
+    async with serving(echo_when(held)) as rig:
         sender = await rig.connect(post(b"1"))
         sender.half_close()
         await asyncio.sleep(0.05)
@@ -455,12 +454,7 @@ async def test_where_none_rests_a_new_connection_is_closed() -> None:
 
 async def test_it_ends_when_the_last_answer_is_sent() -> None:
     held = asyncio.Event()
-
-    async def slow(request: Request) -> Answer:
-        await held.wait()
-        return await echo(request)
-
-    async with serving(slow) as rig:
+    async with serving(echo_when(held)) as rig:
         resting, busy = await rig.connect(), await rig.connect(post(b"1"))
         await until(lambda: len(rig.listener._connections) == 2)
         await until(lambda: any(c._current for c in rig.listener._connections))
