@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
+PARALLEL := 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test check format bench bench-peers crash powerloss faults saves clean
@@ -24,9 +25,9 @@ $(INSTALLED): pyproject.toml
 serve: $(INSTALLED) ## Serve a script on http://127.0.0.1:7860 (EXAMPLE=app.py for another)
 	@$(BIN)/hfhooks serve $(EXAMPLE) || test $$? -eq 130
 
-test: $(INSTALLED) ## Run the tests, with coverage
+test: $(INSTALLED) ## Run the tests, with coverage (PARALLEL=1 for one after the other)
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(PARALLEL)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -19,6 +19,7 @@ def main() -> None:
     try:
         with ExitStack() as stack:
             worker = _warm_worker(sys.argv[1:], stack)
+            _mask_secrets()
             from hfhooks.cli import app
 
             app(obj=worker, prog_name="hfhooks")
@@ -31,7 +32,16 @@ def _open_standard_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(number, True)  # the worker, too, has something to print on
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
+def _mask_secrets() -> None:
+    """Let no secret out in what libraries and Python itself print."""
+    from hfhooks.redact import redact
+
+    for stream in (sys.stdout, sys.stderr):
+        redact.guard(stream)
 
 
 def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | None:

@@ -11,7 +11,7 @@ from hfhooks.commands.print_urls import print_urls
 from hfhooks.commands.replay import replay
 from hfhooks.commands.serve import serve
 from hfhooks.console import print_data, print_error
-from hfhooks.errors import HfhooksError
+from hfhooks.errors import HfhooksError, MachineError
 
 __all__ = ["app"]
 
@@ -29,9 +29,10 @@ def _command(function: Callable[..., None]) -> None:
     def run(*args: Any, **options: Any) -> None:
         try:
             function(*args, **options)
-        except HfhooksError as error:
-            print_error(error)
-            raise typer.Exit(error.exit_code) from error
+        except (HfhooksError, OSError) as error:
+            explained = MachineError.of(error) if isinstance(error, OSError) else error
+            print_error(explained)
+            raise typer.Exit(explained.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error
 

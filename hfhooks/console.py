@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hfhooks.errors import DiskError, HfhooksError
+from hfhooks.redact import redact
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -31,6 +32,7 @@ MARKS = {
     "ignored": "·",
     "duplicate": "·",
     "reloaded": "⟳",
+    "up": "⟳",
 }
 PLAIN_MARKS = {
     "succeeded": "+",
@@ -41,6 +43,7 @@ PLAIN_MARKS = {
     "ignored": ".",
     "duplicate": ".",
     "reloaded": "*",
+    "up": "*",
 }
 COLOURS = {
     "succeeded": "green",
@@ -48,14 +51,22 @@ COLOURS = {
     "refused": "yellow",
     "retrying": "yellow",
     "reloaded": "cyan",
+    "up": "cyan",
 }
+HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
+ONLY_HERE = """\
+Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
+choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-url."""
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that can steer a terminal, or hide what a text says."""
 
 
 def safe(text: object, most: int = 200) -> str:
     """Return text from outside, cut to `most` characters, with control characters spelt out."""
-    shown = str(text)[: most + 1]
+    shown = str(text)
+    if len(shown) <= most and shown.isprintable():
+        return shown
+    shown = redact(shown)[: most + 1]  # in this order: half a secret is not known for one
     if not shown.isprintable():
         shown = "".join(_spelt(character) for character in shown)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
@@ -70,7 +81,10 @@ def print_data(line: str) -> None:
 
 
 class _Steady:
-    """A stream that stays open for us when nobody reads it any more: a server must not stop."""
+    """A stream that stays open for us when nobody reads it any more: a server must not stop.
+
+    Secrets are masked.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.error: OSError | None = None
@@ -80,7 +94,7 @@ class _Steady:
 
     def write(self, text: str) -> int:
         with self._going_on():
-            self._stream.write(text)
+            self._stream.write(redact(text))
         return len(text)
 
     def flush(self) -> None:
@@ -121,7 +135,7 @@ def print_answer(
     mark = _styled((f"{_marks()[status]} {http_status} {status}", COLOURS.get(status, "")))
     line = f"  {endpoint}  {_milliseconds(seconds)}" + (f"  #{delivery}" if delivery else "")
     _rich(sys.stderr).print(mark.append(safe(line)))
-    text = body.decode(errors="replace")
+    text = redact(body.decode(errors="replace"))  # before colours may part a secret
     if not sys.stdout.isatty():
         print_data(text)
     elif text:
@@ -150,19 +164,18 @@ class Console:
             endpoints = described.pop("endpoints")
             self._json(type="ready", **described, secret=not open_endpoints, endpoints=endpoints)
             return
-        self._say_secret(open_endpoints, len(server.endpoints))
+        is_public = server.url != server.local_url
+        self._say_secret(open_endpoints, len(server.endpoints), is_public)
         self._say(f"Running on local URL:  {server.local_url}")
-        if server.tunnel is None:
-            self._say(
-                "Only this machine can reach it. To let the Hub in, forward a public URL to it, "
-                f"for example with: ngrok http {server.port}"
-            )
+        if is_public:
+            self._say(f"Running on public URL: {server.url}")
+            self._say_unencrypted(server.url)
+        else:
+            self._say(ONLY_HERE)
         self._say("\nWebhooks are ready:")
         for endpoint in server.endpoints:
-            patterns = [*endpoint["on"], *endpoint["repo"], *endpoint["ref"]]
-            url = _styled("  POST ", (endpoint["url"], "bold"))
-            self._err.print(url.append(f"   {' · '.join(patterns)}" if patterns else "", "dim"))
-        self._say("Set them up at https://huggingface.co/settings/webhooks")
+            self._say_endpoint(endpoint)
+        self._say(f"Set them up at {HUB_SETTINGS}")
         watching = "What you save is loaded at once. " if reloads else ""
         self._say(f"\n{watching}Press Ctrl-C to stop.")
 
@@ -196,10 +209,12 @@ class Console:
         else:
             self.note(f"{reason} Until that changes deliveries are refused, which the Hub counts.")
 
-    def refused(self, path: str, status: int, word: str) -> None:
-        """Show that somebody sent an endpoint what it does not accept."""
+    def refused(self, path: str, status: int, word: str, hint: str | None = None) -> None:
+        """Show that somebody sent an endpoint what it does not accept, and what that may mean."""
         if not self._json_lines:
             self._line("refused", status, [path, word])
+        if hint:
+            self.note(hint)
 
     def reloaded(
         self,
@@ -227,6 +242,33 @@ class Console:
         print_error(error)
         goes_on = "the version before goes on" if has_worker else "deliveries are kept"
         self.note(f"{goes_on} until a better one is saved.")
+
+    def tunnel_up(self, server: "RunningServer", before: str | None) -> None:
+        """Say that what is sent to the public URL arrives, and where it is another than before."""
+        if self._json_lines:
+            self._json(type="tunnel", state="up", url=server.url)
+        elif server.url == before:
+            self._line("up", None, [f"{server.url} is up again"])
+        else:
+            self._line("up", None, [f"the public URL is {server.url} now"])
+            for endpoint in server.endpoints:
+                self._say_endpoint(endpoint)
+            self._say(f"Set it up at {HUB_SETTINGS}")
+            self._say_unencrypted(server.url)
+
+    def tunnel_down(self, url: str | None, why: str) -> None:
+        """Say that nothing comes from outside."""
+        if self._json_lines:
+            self._json(type="tunnel", state="down", url=url)
+        self.note(f"no public URL for now: {why} Trying again.")
+
+    def progress(self, text: str) -> None:
+        """Say how far something is that takes long; on a terminal a percentage stays in place."""
+        if "%" not in text:
+            self.note(text)
+        elif self._err.is_terminal:
+            self._plain_err.write(f"{safe(text)}\x1b[K\r")
+            self._plain_err.flush()
 
     def stopped(self) -> None:
         """Say that the server has ended."""
@@ -288,18 +330,32 @@ class Console:
 
         return Style.parse(style).render(text, color_system=COLOR_SYSTEMS[colours])
 
-    def _say_secret(self, open_endpoints: list[str], number: int) -> None:
+    def _say_secret(self, open_endpoints: list[str], number: int, is_public: bool) -> None:
         if not open_endpoints:
             self._say("Webhook secret is set.")
             return
         which = "Webhook secret is not set"
         if len(open_endpoints) < number:
             which += f" for {', '.join(open_endpoints)}"
-        self._err.print(_styled((f"{which}: anyone who knows a URL can call it.", "yellow")))
+        if is_public:
+            warning = f"WARNING: {which}, and the URL is public: anyone may call it."
+            self._err.print(_styled((warning, "bold red")))
+        else:
+            self._err.print(_styled((f"{which}: anyone who knows a URL can call it.", "yellow")))
         self._say(
             "To set one: WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)"
         )
         self._say("About secrets: https://huggingface.co/docs/hub/webhooks#webhook-secret")
+
+    def _say_unencrypted(self, url: str) -> None:
+        if url.startswith("http:"):
+            warning = "It is not encrypted (http): who listens in on the way can read the secret."
+            self._err.print(_styled((warning, "yellow")))
+
+    def _say_endpoint(self, endpoint: Mapping[str, Any]) -> None:
+        patterns = [*endpoint["on"], *endpoint["repo"], *endpoint["ref"]]
+        url = _styled("  POST ", (endpoint["url"], "bold"))
+        self._err.print(url.append(f"   {' · '.join(patterns)}" if patterns else "", "dim"))
 
     def _say(self, text: str) -> None:
         self._err.print(_styled(text))

@@ -10,8 +10,9 @@ from inspect import unwrap
 from types import FunctionType
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-from hfhooks.errors import EndpointError, HfhooksError, SecretError, place
+from hfhooks.errors import EndpointError, HfhooksError, place
 from hfhooks.events import Filter, nearest
+from hfhooks.redact import redact
 
 __all__ = [
     "Endpoint",
@@ -20,7 +21,6 @@ __all__ = [
     "Registration",
     "Registry",
     "collecting",
-    "checked_secret",
     "current_registry",
     "run_served",
     "webhook_endpoint",
@@ -44,7 +44,8 @@ class Endpoint:
     name: str
     """The path after `/webhooks/`."""
     filter: Filter = field(default_factory=Filter)
-    secret: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Any of these lets a sender in, the first is the current one; none lets in everybody."""
     retries: int = RETRIES
     """How many more times the handler is called when it raises."""
     max_concurrency: int = MAX_CONCURRENCY
@@ -61,8 +62,11 @@ class Endpoint:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "Endpoint":
+        """Return an endpoint that another process has described, and mask its secrets here too."""
+        redact.learn(*row["secrets"])
         patterns = {part: tuple(row["filter"][part]) for part in FILTERS}
-        return cls(**{**row, "filter": Filter(**patterns)})
+        changed = {"filter": Filter(**patterns), "secrets": tuple(row["secrets"])}
+        return cls(**{**row, **changed})
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,12 @@ def webhook_endpoint(path: Any = None, **options: Any) -> Any:
     return declare(path, options)
 
 
-def declare(path: Any, options: dict[str, Any], secret: str | None = None) -> Any:
+def declare(path: Any, options: dict[str, Any], secrets: tuple[str, ...] = ()) -> Any:
     """Add an endpoint if `path` is the function itself, else return the decorator that will."""
     checked = _checked(options)
 
     def decorate(handler: Handler, path: str | None = None) -> Handler:
-        endpoint = Endpoint(_endpoint_name(path, handler), secret=secret, **checked)
+        endpoint = Endpoint(_endpoint_name(path, handler), secrets=secrets, **checked)
         current_registry().add(Registration(endpoint, handler))
         return _runnable(handler)
 
@@ -176,21 +180,6 @@ def run_served(*args: Any, **kwargs: Any) -> None:
         raise HfhooksError(
             "a script is served from the command line.", help="Type: hfhooks serve SCRIPT.py"
         )
-
-
-def checked_secret(secret: str | None, source: str) -> str | None:
-    """Return the secret if it can protect an endpoint. Raises `SecretError` if it cannot."""
-    if secret is None:
-        return None
-    if not secret.strip():
-        raise SecretError(f"{source} is empty.", help="Give it a value, or unset it.")
-    if not secret.isprintable() or secret != secret.strip():
-        what = "begins or ends with a space, or has a line break or a control character"
-        raise SecretError(f"{source} {what}: no header can carry it.")
-    if not secret.isascii():
-        # https://huggingface.co/docs/hub/webhooks#webhook-secret
-        raise SecretError(f"{source} is not ASCII.", help="The Hub sends ASCII secrets only.")
-    return secret
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

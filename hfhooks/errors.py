@@ -56,6 +56,30 @@ class SecretError(HfhooksError):
     exit_code = 4
 
 
+class TunnelError(HfhooksError):
+    """The internet cannot reach this machine."""
+
+    exit_code = 5
+
+
+class CredentialsError(TunnelError):
+    """Who runs the tunnel does not let us in."""
+
+    exit_code = 4
+
+
+class MachineError(HfhooksError):
+    """The machine does not give what is needed: files, memory, processes."""
+
+    exit_code = 5
+
+    @classmethod
+    def of(cls, error: OSError) -> "MachineError":
+        """Say in words what nobody closer to it has."""
+        where = f"{error.filename}: " if error.filename else ""
+        return cls(f"{where}{(error.strerror or str(error)).lower()}.")
+
+
 class JournalError(HfhooksError):
     """The journal cannot be opened or read, or is damaged."""
 

@@ -1,10 +1,12 @@
-"""The event loop that both processes run on."""
+"""The event loop that both processes run on, and threads beside it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from threading import Thread
 from typing import Any, TypeVar
 
-__all__ = ["run"]
+__all__ = ["in_thread", "run"]
 
 T = TypeVar("T")
 
@@ -17,3 +19,33 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)
+
+
+async def in_thread(call: Callable[..., T], *args: Any) -> T:
+    """Return what a call that may block returns, or raises.
+
+    Unlike `asyncio.to_thread` the process does not wait, when it ends, for a call that was
+    cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error:
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+
+    def work() -> None:
+        value, error = None, None
+        try:
+            value = call(*args)
+        except BaseException as raised:  # noqa: BLE001 # it is raised where the result is awaited
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    Thread(target=work, daemon=True, name="hfhooks-call").start()
+    return await result

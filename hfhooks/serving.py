@@ -10,26 +10,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from hfhooks.console import Console
+from hfhooks.console import Console, print_error
 from hfhooks.endpoints import Endpoint
-from hfhooks.errors import HfhooksError, JournalError, StartError, UsageError
-from hfhooks.gateway.app import Gateway
+from hfhooks.errors import HfhooksError, JournalError, StartError, TunnelError, UsageError
+from hfhooks.gateway.app import PROBES, Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher
 from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
-from hfhooks.gateway.limits import READ_WITHIN
+from hfhooks.gateway.limits import READ_WITHIN, most_connections
 from hfhooks.gateway.listener import Listener, bind
 from hfhooks.gateway.memory import recall, remember
+from hfhooks.inspector.app import Inspector
+from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.loop import run
-from hfhooks.settings import Settings
-from hfhooks.state import RunningServer, announced, journal_folder, state_folder
+from hfhooks.secret import advice, environment_secrets
+from hfhooks.settings import Settings, space_url
+from hfhooks.state import (
+    RunningServer,
+    announced,
+    check_private,
+    find_server,
+    journal_folder,
+    state_folder,
+)
 from hfhooks.supervisor import Supervisor
+from hfhooks.tunnels import Tunnel, chosen
+from hfhooks.tunnels.keeper import Keeper
 from hfhooks.worker.loading import Target, find_targets
 from hfhooks.worker.spawn import WorkerProcess
 
@@ -41,6 +53,7 @@ ONE_SIGNAL = 0.5
 """Seconds within which several signals are one: whoever stops us may send more than one kind."""
 LONG = 1.0
 """Seconds after which a person wonders why nothing happens."""
+LOOPBACK = "127.0.0.1"
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses → one of them
 
 
@@ -55,17 +68,47 @@ def serve(
 
     Raises `HfhooksError` when that cannot start.
     """
+    environment_secrets(os.environ)  # what is wrong with them no saved script will mend
     for path in settings.watch:
         if not path.exists():
             raise UsageError(f"--watch {path}: no such file or folder.")
+    connections = most_connections()
+    tunnel = chosen(settings)
     root = settings.state_dir or state_folder()
     folder = journal_folder(root, targets[0].key)
+    check_private(root, is_ours=False)
+    for made in (folder.parent, folder):
+        check_private(made)
     keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)
-    with closing(bind(settings.host, settings.port)) as sock:
+    with ExitStack() as stack:
+        sock = stack.enter_context(closing(_bind(settings.host, settings.port)))
+        own = stack.enter_context(closing(_bind(LOOPBACK, settings.inspector_port)))
         holder = f"process {os.getpid()} on port {sock.getsockname()[1]}"
-        with closing(open_journal(folder, holder=holder, retention=keep)) as journal:
-            server = _Server(arguments, targets, settings, console, journal, sock)
-            return run(server.run(process))
+        journal = open_journal(folder, holder=holder, retention=keep)
+        stack.enter_context(closing(journal))
+        server = _Server(
+            arguments,
+            targets,
+            settings,
+            console,
+            journal,
+            tunnel,
+            sockets=(sock, own),
+            connections=connections,
+        )
+        return run(server.run(process))
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return bind(host, port)
+    except StartError as error:
+        try:
+            other = find_server(port)
+        except HfhooksError:
+            raise error from None
+        text = f"port {port} is in use by hfhooks, process {other.pid}."
+        raise StartError(text, error.help) from error
 
 
 class _Server:
@@ -78,8 +121,12 @@ class _Server:
         settings: Settings,
         console: Console,
         journal: Journal,
-        sock: socket.socket,
+        tunnel: Tunnel | None,
+        *,
+        sockets: tuple[socket.socket, socket.socket],
+        connections: int,
     ) -> None:
+        sock, own = sockets
         self._targets = targets
         self._console = console
         self._host, self._port = REACHED_AT.get(settings.host, settings.host), sock.getsockname()[1]
@@ -87,19 +134,40 @@ class _Server:
         self._token = secrets.token_urlsafe(32)
         self._journal = journal
         self._endpoints: list[Endpoint] = []
-        self._update: Callable[[list[dict[str, Any]]], None] = lambda _: None
-        """Tells the other commands which endpoints there are."""
-        self._dispatcher = Dispatcher(journal, console.finished)
+        self._tell: Callable[[RunningServer], None] | None = None
+        """Tells the other commands what has changed, once there is a server for them."""
+        probe = PROBES + secrets.token_urlsafe(16)
+        self._keeper = Keeper(tunnel, self._local_url, probe, self) if tunnel else None
+        self._is_announced = False
+        """The `ready` line has been printed."""
+        self._down_because = ""
+        """Why nothing comes by the public URL."""
+        self._shown_url: str | None = None
+        """The public URL that was said last."""
+        self._must_open = settings.names_a_tunnel
+        self._metrics = Metrics(console)
+        self._dispatcher = Dispatcher(journal, self._metrics.finished)
         self._gateway = Gateway(
             journal,
             self._dispatcher,
-            console,
+            self._metrics,
             url=self._url,
             wait=self._wait,
             token=self._token,
+            probe=probe,
         )
         patience = max(self._grace, READ_WITHIN) + 1
-        self._listener = Listener(self._gateway.respond, sock, patience=patience)
+        self._listener = Listener(
+            self._gateway.respond,
+            sock,
+            patience=patience,
+            max_body=settings.max_body,
+            most_connections=connections,
+        )
+        port = own.getsockname()[1]
+        self._inspector_url = f"http://{LOOPBACK}:{port}"
+        inspector = Inspector(port, self._metrics, self._gauges)
+        self._inspector = Listener(inspector.respond, own, patience=LONG)
         self._reload = _is_wanted(settings.reload)
         self._supervisor = Supervisor(
             lambda: find_targets(arguments),
@@ -121,7 +189,7 @@ class _Server:
             self._dispatcher.resume(delivery)
         with _stop_signal() as stop:
             self._journal.on_failure(partial(_settle_from_thread, stop))
-            listening = asyncio.create_task(self._listener.listen())
+            listening = asyncio.gather(self._listener.listen(), self._inspector.listen())
             try:
                 await self._start(process, stop)
                 if not stop.done():
@@ -133,17 +201,38 @@ class _Server:
         return CTRL_C if stop.result() == signal.SIGINT else 0
 
     async def _start(self, process: WorkerProcess, stop: "asyncio.Future[int]") -> None:
-        starting = asyncio.create_task(self._supervisor.start(process))
-        for timeout in (LONG, None):
-            first: set[asyncio.Future[Any]] = {starting, stop}
-            await asyncio.wait(first, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                return starting.result()
-            if stop.done():
-                starting.cancel()
-                return None
-            self._console.note(f"still loading {', '.join(t.label for t in self._targets)} …")
-        return None
+        """Return when deliveries can come and be handled, or a signal does."""
+        names = ", ".join(target.label for target in self._targets)
+        starting = {asyncio.create_task(self._supervisor.start(process)): f"loading {names}"}
+        if self._keeper:
+            opening = asyncio.create_task(self._open(self._keeper))
+            starting[opening] = f"opening the {self._keeper.name} tunnel"
+        loop = asyncio.get_running_loop()
+        for task, what in starting.items():
+            loop.call_later(LONG, self._say_if_pending, task, f"still {what} …")
+        pending: set[asyncio.Future[Any]] = set(starting)
+        try:
+            while pending and not stop.done():
+                await asyncio.wait({*pending, stop}, return_when=asyncio.FIRST_COMPLETED)
+                for done in [each for each in pending if each.done()]:
+                    pending.remove(done)
+                    done.result()
+        finally:
+            for each in pending:
+                each.cancel()
+
+    async def _open(self, keeper: Keeper) -> None:
+        try:
+            await keeper.start(self._must_open)
+        except TunnelError as error:
+            if self._must_open:
+                raise
+            self._keeper = None  # and trying again is no use
+            print_error(error)
+
+    def _say_if_pending(self, task: "asyncio.Task[None]", text: str) -> None:
+        if not task.done():
+            self._console.note(text)
 
     def _tell_of(self, left: Sequence[Unfinished]) -> None:
         here = {endpoint.name for endpoint in self._endpoints}
@@ -157,32 +246,32 @@ class _Server:
             )
 
     async def _announce(self, stop: "asyncio.Future[int]") -> None:
-        server = RunningServer(
-            pid=os.getpid(),
-            host=self._host,
-            port=self._port,
-            url=self._url,
-            local_url=self._url,
-            inspector_url=None,
-            tunnel=None,
-            endpoints=[self._described(endpoint) for endpoint in self._endpoints],
-            wait=self._wait,
-            journal=str(self._journal.path),
-            token=self._token,
-        )
         with ExitStack() as stack:
             try:
-                tell = stack.enter_context(announced(server))
-                self._update = lambda endpoints: tell(replace(server, endpoints=endpoints))
+                self._tell = stack.enter_context(announced(self._described()))
             except (OSError, StartError) as error:
                 self._console.note(f"other commands will not find this server: {error}")
-            without_secret = [endpoint.name for endpoint in self._endpoints if not endpoint.secret]
-            self._console.ready(server, without_secret, self._reload)
+            without_secret = [endpoint.name for endpoint in self._endpoints if not endpoint.secrets]
+            in_force = (secret for endpoint in self._endpoints for secret in endpoint.secrets)
+            for note in advice(os.environ, in_force):
+                self._console.note(note)
+            self._console.ready(self._described(), without_secret, self._reload)
+            self._is_announced = True
+            if self._keeper and not self._keeper.is_up:
+                self._console.tunnel_down(self._keeper.url, self._down_because)
             await stop
 
-    async def _stop(self, listening: "asyncio.Task[None]") -> None:
+    def _update(self) -> None:
+        """Let everybody know what has changed."""
+        self._gateway.url = self._url
+        if self._tell:
+            with suppress(OSError):
+                self._tell(self._described())
+
+    async def _stop(self, listening: "asyncio.Future[Any]") -> None:
         self._gateway.stop()
         self._listener.stop()
+        self._inspector.stop()
         grace = 0 if self._journal.failure else self._grace
         if (number := self._dispatcher.running) and grace:
             handlers = "a handler" if number == 1 else f"{number} handlers"
@@ -191,6 +280,8 @@ class _Server:
         deadline = time.monotonic() + grace
         await self._dispatcher.drain(grace)
         await listening
+        if self._keeper:
+            await self._keeper.stop()
         leaving = asyncio.create_task(self._supervisor.stop(deadline - time.monotonic()))
         await asyncio.wait({leaving}, timeout=LONG)
         if not leaving.done():
@@ -205,13 +296,13 @@ class _Server:
         self._gateway.publish(endpoints)
         self._dispatcher.use(client, endpoints)
         with suppress(OSError):  # no room: it is needed only if the next start is a broken one
-            remember(self._journal.path.parent, endpoints, os.environ.get("WEBHOOK_SECRET"))
+            remember(self._journal.path.parent, endpoints, environment_secrets(os.environ))
         if reloaded_in is None:
             return
-        described = [self._described(endpoint) for endpoint in endpoints]
-        with suppress(OSError):
-            self._update(described)
+        self._metrics.reloaded(True)
+        self._update()
         old, new = ({endpoint.path for endpoint in some} for some in (before, endpoints))
+        described = self._described().endpoints
         self._console.reloaded(reloaded_in, described, sorted(new - old), sorted(old - new))
         if retried := self._dispatcher.retry_raised():
             self._console.note(f"{_count(retried)} retried with the new code.")
@@ -219,8 +310,9 @@ class _Server:
     def on_broken(self, error: HfhooksError) -> None:
         """Go on with what there is, be it the memory of the endpoints that there were."""
         if not self._endpoints:
-            known = recall(self._journal.path.parent, os.environ.get("WEBHOOK_SECRET"))
+            known = recall(self._journal.path.parent, environment_secrets(os.environ))
             self._gateway.publish(known, are_all=False)
+        self._metrics.reloaded(False)
         self._console.broken(error, self._dispatcher.has_worker)
 
     def on_lost(self, reason: str) -> None:
@@ -232,22 +324,71 @@ class _Server:
         """Tell the person at the terminal."""
         self._console.note(text)
 
+    def on_tunnel_up(self, url: str) -> None:
+        """Let everybody know the public URL."""
+        before, self._shown_url = self._shown_url, url
+        self._update()
+        if self._is_announced:
+            self._console.tunnel_up(self._described(), before)
+
+    def on_tunnel_down(self, url: str | None, why: str) -> None:
+        """Say that nothing comes from outside, for now."""
+        self._update()
+        self._down_because = why
+        if self._is_announced:
+            self._console.tunnel_down(url, why)
+
+    def on_tunnel_progress(self, text: str) -> None:
+        """Say what takes so long."""
+        self._console.progress(text)
+
+    def _gauges(self) -> Gauges:
+        keeper = self._keeper
+        return Gauges(
+            self._dispatcher.unfinished,
+            self._dispatcher.has_worker,
+            keeper.name if keeper else None,
+            keeper is not None and keeper.is_up,
+        )
+
     @property
-    def _url(self) -> str:
+    def _local_url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
-    def _described(self, endpoint: Endpoint) -> dict[str, Any]:
-        filters = {part: list(patterns) for part, patterns in asdict(endpoint.filter).items()}
-        url = self._url + endpoint.path
-        return {"name": endpoint.name, "path": endpoint.path, "url": url, **filters}
+    @property
+    def _url(self) -> str:
+        """Where the server is reached: by the public, if there is a way."""
+        public = self._keeper.url if self._keeper else space_url()
+        return public or self._local_url
+
+    def _described(self) -> RunningServer:
+        has_tunnel = self._keeper is not None and self._keeper.url is not None
+        return RunningServer(
+            pid=os.getpid(),
+            host=self._host,
+            port=self._port,
+            url=self._url,
+            local_url=self._local_url,
+            inspector_url=self._inspector_url,
+            tunnel=self._keeper.name if self._keeper and has_tunnel else None,
+            is_up=self._keeper is None or self._keeper.is_up,
+            endpoints=[_described(endpoint, self._url) for endpoint in self._endpoints],
+            wait=self._wait,
+            journal=str(self._journal.path),
+            token=self._token,
+        )
+
+
+def _described(endpoint: Endpoint, base_url: str) -> dict[str, Any]:
+    filters = {part: list(patterns) for part, patterns in asdict(endpoint.filter).items()}
+    url = base_url + endpoint.path
+    return {"name": endpoint.name, "path": endpoint.path, "url": url, **filters}
 
 
 def _is_wanted(reload: bool | None) -> bool:
-    """Tell whether to reload: where nobody said so, at a terminal, and not in a Space."""
-    if reload is None:
-        return sys.stdout.isatty() and "SPACE_ID" not in os.environ
-    return reload
+    """Tell whether to reload: where nobody said so, at a terminal."""
+    return sys.stdout.isatty() if reload is None else reload
 
 
 def _count(number: int) -> str:

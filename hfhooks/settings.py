@@ -1,12 +1,15 @@
 """One Settings object: defaults < pyproject.toml < environment < flags."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
@@ -14,8 +17,12 @@ from pydantic_settings import (
 
 from hfhooks.errors import UsageError
 from hfhooks.events import nearest
+from hfhooks.wire import MOST_BODY
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "space_url"]
+
+SPACE_STORAGE = Path("/data")
+"""A Space's persistent storage, if it has some."""
 
 
 class Settings(BaseSettings):
@@ -34,6 +41,10 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(7860, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    inspector_port: int = Field(0, ge=0, le=65535)
+    """Port on which this machine, and no other, reads metrics; 0 takes a free one."""
+    max_body: ByteSize = ByteSize(1024 * 1024)
+    """Bytes of the largest body that is accepted; also with a unit, as in 1MiB or 10MB."""
     wait: float = Field(5.0, ge=0, allow_inf_nan=False)
     """Seconds a sender is kept for the handler's own answer before it gets 202."""
     grace: float = Field(15.0, ge=0, allow_inf_nan=False)
@@ -42,8 +53,14 @@ class Settings(BaseSettings):
     """Load the scripts again when they are saved; None means at a terminal."""
     watch: list[Path] = []
     """Files and folders that count as saved with the scripts."""
-    tunnel: Literal["none"] = "none"
-    """How the internet reaches this machine."""
+    tunnel: Literal["auto", "ngrok", "cloudflared", "ssh", "none"] = "auto"
+    """How the internet reaches this machine; `auto` is ngrok where it has a token, else none."""
+    domain: str | None = None
+    """The domain that ngrok is to use, one of the account's."""
+    ssh_host: str | None = None
+    """Where `ssh` forwards from, as ssh wants it."""
+    public_url: str | None = None
+    """The URL by which a reverse proxy of one's own forwards to here."""
     state_dir: Path | None = None
     """Where deliveries are recorded; None means the user's state folder."""
     keep_days: float = Field(30, gt=0, allow_inf_nan=False)
@@ -52,6 +69,36 @@ class Settings(BaseSettings):
     """Deliveries beyond which the oldest finished ones are deleted."""
     keep_mib: float = Field(256, gt=0, allow_inf_nan=False)
     """Size of the journal, in MiB, beyond which the oldest finished deliveries are deleted."""
+
+    @property
+    def names_a_tunnel(self) -> bool:
+        """Without this tunnel there is to be no server."""
+        return self.tunnel != "auto" or bool(self.domain or self.ssh_host or self.public_url)
+
+    @field_validator("max_body")
+    @classmethod
+    def _is_some_body(cls, size: ByteSize) -> ByteSize:
+        if not 0 < size <= MOST_BODY:
+            raise ValueError("a size from 1 byte to 64MiB is needed")
+        return size
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        extras = (parts.username, parts.query, parts.fragment)
+        if parts.scheme not in ("http", "https") or not parts.hostname or any(extras):
+            raise ValueError("a URL such as https://hooks.example.com is needed")
+        return url.rstrip("/")
+
+    @field_validator("domain")
+    @classmethod
+    def _is_domain(cls, domain: str | None) -> str | None:
+        if domain is not None and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
+            raise ValueError("a name such as my-hooks.ngrok-free.dev is needed")
+        return domain
 
     @classmethod
     def settings_customise_sources(
@@ -62,7 +109,30 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+        pyproject = PyprojectTomlConfigSettingsSource(settings_cls)
+        in_a_space = InitSettingsSource(settings_cls, _of_a_space())
+        return init_settings, env_settings, pyproject, in_a_space
+
+
+def space_url() -> str | None:
+    """Return the public URL of the Space this runs in, None elsewhere.
+
+    https://huggingface.co/docs/hub/spaces-overview#helper-environment-variables
+    """
+    host = os.environ.get("SPACE_HOST") if "SPACE_ID" in os.environ else None
+    return f"https://{host}" if host else None
+
+
+def _of_a_space() -> dict[str, Any]:
+    """Return the defaults of a Space: its proxy is the tunnel, and `/data` outlives a restart."""
+    if "SPACE_ID" not in os.environ:
+        return {}
+    port = os.environ.get("PORT") or 7860
+    settings: dict[str, Any] = {"port": port, "tunnel": "none", "reload": False}
+    settings["host"] = "0.0.0.0"  # noqa: S104 # the Space's proxy is on another machine
+    if os.access(SPACE_STORAGE, os.W_OK):
+        settings["state_dir"] = SPACE_STORAGE / "hfhooks"
+    return settings
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -84,5 +154,7 @@ def _explain(error: Any, flags: dict[str, Any]) -> str:
         f"--{name.replace('_', '-')}": flags.get(name) is not None,
         variable: variable in os.environ,
     }
+    if name == "port" and "SPACE_ID" in os.environ:
+        sources["PORT"] = "PORT" in os.environ
     source = next((source for source, is_set in sources.items() if is_set), "[tool.hfhooks]")
-    return f"{name}: {error['msg']} (from {source})"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')} (from {source})"

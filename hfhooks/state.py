@@ -6,10 +6,12 @@ other commands find it. The journal may be elsewhere (`--state-dir`), that file 
 
 import json
 import os
+import shlex
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from hfhooks.wire import TOKEN_HEADER
 __all__ = [
     "RunningServer",
     "announced",
+    "check_private",
     "find_server",
     "is_alive",
     "journal_folder",
@@ -42,13 +45,15 @@ class RunningServer:
     local_url: str
     inspector_url: str | None
     tunnel: str | None
+    is_up: bool
+    """False while nothing that is sent to `url` arrives."""
     endpoints: list[dict[str, Any]]
     """As in the `ready` line."""
     wait: float
     """Seconds after which the server answers at the latest."""
     journal: str
     """Path of the file where its deliveries are recorded."""
-    token: str
+    token: str = field(repr=False)
     """Proves to the server that a request comes from its user."""
 
     def described(self) -> dict[str, Any]:
@@ -71,6 +76,27 @@ def journal_folder(root: Path, target: str) -> Path:
     return root / "journals" / f"{Path(target).stem}-{digest}"
 
 
+def check_private(folder: Path, *, is_ours: bool = True) -> None:
+    """Refuse a folder, if it is there, in which others could put or replace files.
+
+    One that `is_ours` has been made by hfhooks; where others have made it, it may be anybody's.
+    Raises `StartError`.
+    """
+    if os.name == "nt" or not os.path.lexists(folder):
+        return
+    found = folder.lstat() if is_ours else folder.stat()
+    name = shlex.quote(str(folder))
+    if stat.S_ISLNK(found.st_mode):
+        raise StartError(f"{folder} is a link to somewhere else.", f"Remove it: rm {name}")
+    if is_ours and found.st_uid != os.geteuid():
+        help = f"Make it yours: sudo chown -R {os.geteuid()} {name}"
+        raise StartError(f"{folder} belongs to another user.", help)
+    if is_ours and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StartError(f"others may write to {folder}.", f"Forbid it: chmod go-w {name}")
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise StartError(f"everybody may write to {folder}.", f"Forbid it: chmod o-w {name}")
+
+
 @contextmanager
 def announced(server: RunningServer) -> Iterator[Callable[[RunningServer], None]]:
     """Let the other commands find this server for as long as it runs.
@@ -78,6 +104,7 @@ def announced(server: RunningServer) -> Iterator[Callable[[RunningServer], None]
     Yields what tells them when something about it has changed.
     """
     folder = state_folder() / "servers"
+    check_private(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_the_dead(folder)
     file = folder / f"{server.port}-{server.pid}.json"

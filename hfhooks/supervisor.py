@@ -171,7 +171,7 @@ class Supervisor:
             await self._wanted.wait()
             try:
                 await self._load()
-            except (HfhooksError, OSError, RuntimeError) as error:  # no memory, no room, no thread
+            except Exception as error:  # noqa: BLE001 # whatever it is, somebody waits
                 await self._fail(error)
             finally:
                 if self._loading:
@@ -273,7 +273,7 @@ class Supervisor:
         if await self._more_comes():
             return
         self._changed.clear()
-        explained = error if isinstance(error, HfhooksError) else LoadError(str(error))
+        explained = _explained(error)
         if self._first and not (self._first.done() or self._reload):
             self._first.set_exception(explained)
             return
@@ -380,6 +380,14 @@ class Supervisor:
             self._spares.remove(spare)
             await asyncio.sleep(SPARES_AFTER)
             self._wants_spares.set()
+
+
+def _explained(error: Exception) -> HfhooksError:
+    if isinstance(error, HfhooksError):
+        return error
+    if isinstance(error, OSError | RuntimeError):  # no memory, no room, no thread
+        return LoadError(str(error))
+    return LoadError(f"a fault in hfhooks: {type(error).__name__}: {error}.")
 
 
 def _longer(pause: float) -> float:

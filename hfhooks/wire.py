@@ -45,5 +45,5 @@ HOP_HEADERS = frozenset(
 BODILESS = (204, 304)
 """Statuses of answers that have no body, nor a length of it."""
 
-MAX_BODY = 1024 * 1024
-"""Bytes of a payload; the Hub's have a few thousand."""
+MOST_BODY = 64 * 1024 * 1024
+"""Bytes of a payload that no server accepts, whatever it is set to."""

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from hfhooks.redact import ENVIRONMENT
 from tests.harness import Server
 
+NOT_OURS = ("FORCE_COLOR", "SPACE_ID", *ENVIRONMENT)
+"""What the environment may have and a test must not."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -22,7 +25,7 @@ def guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("WEBHOOK_SECRET", "NGROK_AUTHTOKEN", "HF_TOKEN", "SPACE_ID", "FORCE_COLOR"):
+    for name in NOT_OURS:
         monkeypatch.delenv(name, raising=False)
     for name in [name for name in os.environ if name.startswith("HFHOOKS_")]:
         monkeypatch.delenv(name)

@@ -92,7 +92,7 @@ def run_command(
 
 
 class Server:
-    """`hfhooks serve --json` in a process of its own, on a free port."""
+    """`hfhooks serve --json` in a process of its own, by default on a free port."""
 
     def __init__(
         self,
@@ -102,8 +102,9 @@ class Server:
         as_json: bool = True,
         command: Sequence[str] = COMMAND,
         has_own_session: bool = False,
+        port: int = 0,
     ) -> None:
-        options = ["--port", "0", *(["--json"] if as_json else [])]
+        options = ["--port", str(port), *(["--json"] if as_json else [])]
         self.lines: list[str] = []
         self.errors: list[str] = []
         self.process = subprocess.Popen(

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfhooks.console import Console, print_answer, print_data, print_error, print_note, safe
-from hfhooks.errors import DiskError, HfhooksError
+from hfhooks.errors import DiskError, HfhooksError, LoadError
 from hfhooks.gateway.dispatch import Outcome
 from hfhooks.gateway.journal import Attempt, Delivery
+from hfhooks.redact import redact
 from hfhooks.state import RunningServer
 
 DELIVERY = Delivery(
@@ -38,6 +39,7 @@ SERVER = RunningServer(
     local_url="http://127.0.0.1:7860",
     inspector_url=None,
     tunnel=None,
+    is_up=True,
     endpoints=[
         {
             "name": "train",
@@ -105,6 +107,15 @@ def test_the_delivery_line_has_the_shape_that_programs_rely_on(
 def test_a_refused_sender_is_no_delivery(capsys: pytest.CaptureFixture[str]) -> None:
     Console(json_lines=True).refused("/webhooks/train", 401, "unauthorized")
     assert lines(capsys) == []
+
+
+def test_what_a_refusal_may_mean_is_a_note_for_programs_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for json_lines in (False, True):
+        Console(json_lines).refused("/webhooks/train", 401, "unauthorized", "it signs")
+        out, err = capsys.readouterr()
+        assert out == "" and err.endswith("note: it signs\n")
 
 
 def test_start_up_without_a_secret_says_how_to_set_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -288,6 +299,52 @@ def test_what_is_shown_can_always_be_shown(text: str) -> None:
     shown = safe(text, 50)
     assert len(shown) <= 50 or len(text) <= 50
     assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+CANARY = 'canary/"in the mine"'
+
+
+@pytest.fixture
+def canary() -> None:
+    redact.learn(CANARY)
+
+
+def test_a_secret_is_masked_in_whatever_is_said(
+    canary: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = Attempt(1, 0, 0.1, "failed", 500, error=f"Traceback:\nError: {CANARY}\n")
+    error = LoadError(f"app.py:1: {CANARY}", CANARY, "app.py", 1)
+    error.traceback = [CANARY]
+    told = dataclasses.replace(DELIVERY, repo=CANARY)
+    for console in (Console(), Console(json_lines=True)):
+        console.note(CANARY)
+        console.finished(Outcome(told, failed, None))
+        console.ignored(DELIVERY, CANARY)
+        console.refused("/webhooks/train", 401, "unauthorized", CANARY)
+        console.broken(error, has_worker=True)
+    print_answer(200, "succeeded", "train", "17", 0.05, json.dumps({"a": CANARY}).encode())
+    out, err = capsys.readouterr()
+    assert "canary" not in out + err and "mine" not in out + err
+    assert (out.count("***"), err.count("***")) == (3, 14)
+
+
+def test_colours_do_not_part_a_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redact.learn("canary-12345-true-null")
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for body in (b'{"a": "canary-12345-true-null"}', b"canary-12345-true-null"):
+        print_answer(200, "succeeded", "train", "17", 0.05, body)
+    out = capsys.readouterr().out
+    assert out.count("***") == 2 and "\x1b[" in out and "canary" not in out
+
+
+def test_half_a_secret_is_none_that_is_shown(canary: None) -> None:
+    assert safe("x" * 190 + CANARY) == "x" * 190 + "***"
+    assert safe("\n" * 50 + "x" * 40 + CANARY, 110).endswith("…")
+    assert "can" not in safe("\n" * 20 + "x" * 15 + CANARY, 100)
 
 
 def test_long_text_is_cut_and_says_so() -> None:

@@ -41,7 +41,6 @@ def local_url(server: Any) -> str:
 def test_the_first_page_is_what_a_reader_sees(readme_server: Any) -> None:
     url = local_url(readme_server)
     shown = readme_server.stderr.replace(url, "http://127.0.0.1:7860")
-    shown = shown.replace(f"ngrok http {url.rpartition(':')[2]}", "ngrok http 7860")
     assert shown == blocks("text")[0]
 
 
@@ -74,7 +73,7 @@ def test_the_json_lines_have_the_shape_shown(start: Callable[..., Any], tmp_path
     documented = [json.loads(line) for line in blocks("json")[1].splitlines()]
     for shown, real in zip(documented, server.events, strict=True):
         assert list(shown) == list(real)
-        changing = ("url", "local_url", "endpoints", "duration_ms", "file")
+        changing = ("url", "local_url", "inspector_url", "endpoints", "duration_ms", "file")
         assert {k: v for k, v in shown.items() if k not in changing} == {
             k: v for k, v in real.items() if k not in changing
         }
@@ -90,6 +89,8 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 
 
 IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}
+IN_WORDS["max_body"] = "1MiB"
+IN_WORDS |= dict.fromkeys(("domain", "ssh_host", "public_url"), "| |")
 """Defaults that are no values."""
 
 
@@ -99,6 +100,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert f"`--{name.replace('_', '-')}`" in row and f"`{name}`" in row
         default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
         assert default in row
+
+
+def test_the_lines_of_a_tunnel_are_json() -> None:
+    lines = [json.loads(line) for line in blocks("json")[2].splitlines()]
+    assert [(line["type"], line["state"]) for line in lines] == [
+        ("tunnel", "down"),
+        ("tunnel", "up"),
+    ]
 
 
 def test_every_scope_is_documented() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hfhooks.errors import UsageError
-from hfhooks.settings import Settings, load_settings
+from hfhooks.settings import Settings, load_settings, space_url
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 def test_defaults(pyproject: Callable[[str], None]) -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.wait) == ("127.0.0.1", 7860, 5.0)
-    assert (settings.tunnel, settings.state_dir) == ("none", None)
+    assert (settings.tunnel, settings.state_dir) == ("auto", None)
 
 
 def test_flags_beat_the_environment_beats_pyproject_beats_defaults(
@@ -41,6 +41,13 @@ def test_every_setting_can_come_from_the_environment(
 ) -> None:
     values = {"host": "::1", "port": 1, "wait": 2.5, "grace": 3.5, "tunnel": "none"}
     values |= {"state_dir": Path("/s"), "keep_days": 1.5, "keep_deliveries": 2, "keep_mib": 3.5}
+    values |= {
+        "inspector_port": 4,
+        "max_body": 65536,
+        "domain": "a.test",
+        "ssh_host": "b",
+        "public_url": "https://c.test",
+    }
     values |= {"reload": True, "watch": [Path("/a"), Path("/b")]}
     assert values.keys() == Settings.model_fields.keys()
     for name, value in values.items():
@@ -87,3 +94,95 @@ def test_an_empty_variable_is_as_good_as_none(
 def test_a_wrong_flag_is_named(pyproject: Callable[[str], None], value: float) -> None:
     with pytest.raises(UsageError, match=r"wait: .* \(from --wait\)"):
         load_settings(wait=value)
+
+
+@pytest.fixture
+def space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The environment of a Space with persistent storage, which is returned."""
+    monkeypatch.setenv("SPACE_ID", "me/hooks")
+    monkeypatch.setenv("SPACE_HOST", "me-hooks.hf.space")
+    monkeypatch.setattr("hfhooks.settings.SPACE_STORAGE", tmp_path)
+    return tmp_path
+
+
+def test_a_space_has_defaults_of_its_own(pyproject: Callable[[str], None], space: Path) -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.tunnel) == ("0.0.0.0", 7860, "none")
+    assert (settings.reload, settings.state_dir) == (False, space / "hfhooks")
+    assert space_url() == "https://me-hooks.hf.space"
+
+
+def test_a_space_without_storage_keeps_what_it_can(
+    pyproject: Callable[[str], None], space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.settings.SPACE_STORAGE", space / "missing")
+    assert load_settings().state_dir is None
+
+
+def test_a_space_may_name_a_port_and_people_all_else(
+    pyproject: Callable[[str], None], space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "8080")
+    assert load_settings().port == 8080
+    assert load_settings(port=1, tunnel="auto", reload=True).model_dump().items() >= {
+        ("port", 1),
+        ("tunnel", "auto"),
+        ("reload", True),
+    }
+    monkeypatch.setenv("PORT", "http")
+    with pytest.raises(UsageError, match=r"port: .* \(from PORT\)"):
+        load_settings()
+
+
+def test_elsewhere_there_is_no_space(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_HOST", "me-hooks.hf.space")
+    monkeypatch.setenv("PORT", "8080")
+    assert (space_url(), load_settings().port) == (None, 7860)
+
+
+@pytest.mark.parametrize("domain", ["https://a.dev", "a", "a.dev/x", ""])
+def test_a_domain_is_a_bare_name(pyproject: Callable[[str], None], domain: str) -> None:
+    with pytest.raises(UsageError, match=r"domain: a name such as .* \(from --domain\)"):
+        load_settings(domain=domain)
+
+
+def test_a_public_url_has_no_slash_at_its_end(pyproject: Callable[[str], None]) -> None:
+    assert load_settings(public_url="https://a.test/b/").public_url == "https://a.test/b"
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_named"),
+    [
+        ({}, False),
+        ({"tunnel": "ngrok"}, True),
+        ({"domain": "a.dev"}, True),
+        ({"ssh_host": "b"}, True),
+        ({"public_url": "https://c.test"}, True),
+    ],
+)
+def test_a_tunnel_is_named_by_its_options_too(
+    pyproject: Callable[[str], None], flags: dict[str, str], is_named: bool
+) -> None:
+    assert load_settings(**flags).names_a_tunnel == is_named
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("65536", 65536),
+        ("1MiB", 1 << 20),
+        ("10MB", 10_000_000),
+        ("1.5 KiB", 1536),
+        ("64MiB", 1 << 26),
+    ],
+)
+def test_a_size_may_have_a_unit(pyproject: Callable[[str], None], text: str, size: int) -> None:
+    assert load_settings(max_body=text).max_body == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e3", "x", "1TiB", "64.1MiB", "10 apples", "inf"])
+def test_a_wrong_size_is_named(pyproject: Callable[[str], None], text: str) -> None:
+    with pytest.raises(UsageError, match=r"^max_body: .* \(from --max-body\)$"):
+        load_settings(max_body=text)

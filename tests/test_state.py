@@ -5,7 +5,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from hfhooks.errors import StartError, UsageError
-from hfhooks.state import RunningServer, announced, find_server, journal_folder, state_folder
+from hfhooks.state import (
+    RunningServer,
+    announced,
+    check_private,
+    find_server,
+    journal_folder,
+    state_folder,
+)
 
 
 class Health(BaseHTTPRequestHandler):
@@ -50,6 +57,7 @@ def described(port: int) -> RunningServer:
         local_url=f"http://127.0.0.1:{port}",
         inspector_url=None,
         tunnel=None,
+        is_up=True,
         endpoints=[],
         wait=5.0,
         journal="/j/journal.db",
@@ -180,3 +188,49 @@ def test_what_killed_servers_left_is_swept_away(server: RunningServer) -> None:
         with announced(server):
             assert not left.exists()
             assert find_server() == server
+
+
+def test_the_token_is_not_shown_by_accident() -> None:
+    assert "t0ken" not in repr(described(7860))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "a folder"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_a_folder_of_ones_own_is_private(folder: Path) -> None:
+    check_private(folder)
+    check_private(folder / "not there yet")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_folder_that_others_may_write_to_is_not(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    with pytest.raises(StartError, match="others may write to ") as caught:
+        check_private(folder)
+    assert caught.value.help == f"Forbid it: chmod go-w '{folder}'"
+
+
+def test_a_link_is_not(folder: Path) -> None:
+    link = folder / "link"
+    link.symlink_to(folder)
+    with pytest.raises(StartError, match="is a link to somewhere else"):
+        check_private(link)
+    check_private(link, is_ours=False)
+
+
+def test_a_folder_of_somebody_else_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(StartError, match="belongs to another user"):
+        check_private(folder)
+    check_private(folder, is_ours=False)
+
+
+@pytest.mark.parametrize(("mode", "is_fine"), [(0o770, True), (0o1777, True), (0o777, False)])
+def test_a_folder_that_was_given_may_be_a_groups(folder: Path, mode: int, is_fine: bool) -> None:
+    folder.chmod(mode)
+    with nullcontext() if is_fine else pytest.raises(StartError, match="everybody may write"):
+        check_private(folder, is_ours=False)

@@ -120,6 +120,17 @@ async def test_a_script_that_cannot_be_loaded_keeps_its_words_and_exit_code(
     assert caught.value.help == "Give it a value, or unset it."
 
 
+async def test_a_fault_of_ours_keeps_nobody_waiting(
+    watch: Any, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise TypeError("no such field")
+
+    monkeypatch.setattr(Endpoint, "from_json", fail)
+    with pytest.raises(LoadError, match="a fault in hfhooks: TypeError: no such field"):
+        await watch(script(HANDLER)).start()
+
+
 @pytest.mark.parametrize(
     ("text", "ending"),
     [

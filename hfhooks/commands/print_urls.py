@@ -31,8 +31,10 @@ def print_urls(
     if as_json:
         print_data(json.dumps(server.described()))
         return
-    if server.tunnel is None and not local:
+    if server.url == server.local_url and not local:
         print_note("no tunnel is open: these URLs work on this machine only.")
+    elif not (server.is_up or local):
+        print_note("the tunnel is down: nothing arrives by these URLs for now.")
     base = server.local_url if local else server.url
     for endpoint in server.endpoints:
         print_data(base + endpoint["path"])

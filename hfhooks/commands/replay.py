@@ -14,7 +14,7 @@ from hfhooks.console import print_answer
 from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.events import Filter, event_of, nearest, repo_of
 from hfhooks.state import RunningServer, find_server
-from hfhooks.wire import DELIVERY_HEADER, MAX_BODY, STATUS_HEADER, TOKEN_HEADER
+from hfhooks.wire import DELIVERY_HEADER, MOST_BODY, STATUS_HEADER, TOKEN_HEADER
 
 Payloads = Annotated[
     list[str],
@@ -85,8 +85,8 @@ def _posted(server: RunningServer, body: bytes, to: str | None) -> Request:
 def _read(name: str) -> bytes:
     """Return a payload's bytes. Raises `UsageError` unless they are one JSON object."""
     body = _bytes_of(name)
-    if len(body) > MAX_BODY:
-        raise UsageError(f"{name}: larger than {MAX_BODY} bytes, which no server accepts.")
+    if len(body) > MOST_BODY:
+        raise UsageError(f"{name}: larger than {MOST_BODY} bytes, which no server accepts.")
     try:
         payload = json.loads(body.decode())
     except json.JSONDecodeError as error:
@@ -100,13 +100,13 @@ def _read(name: str) -> bytes:
 
 def _bytes_of(name: str) -> bytes:
     if name == "-":
-        return sys.stdin.buffer.read(MAX_BODY + 1)
+        return sys.stdin.buffer.read(MOST_BODY + 1)
     try:
         # Asked before it is opened: a pipe that nobody writes to would hold us up.
         if not stat.S_ISREG(Path(name).stat().st_mode):
             raise UsageError(f"{name} is not a file.")
         with Path(name).open("rb") as file:
-            return file.read(MAX_BODY + 1)
+            return file.read(MOST_BODY + 1)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}.") from error
 

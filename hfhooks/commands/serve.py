@@ -21,6 +21,14 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 
 Port = Annotated[
     int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 7860]")
 ]
+InspectorPort = Annotated[
+    int | None,
+    typer.Option(help="Port for metrics, on this machine only. [default: 0, which is a free one]"),
+]
+MaxBody = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Largest body that is accepted. [default: 1MiB]"),
+]
 Wait = Annotated[
     float | None,
     typer.Option(
@@ -31,7 +39,22 @@ Wait = Annotated[
 ]
 Tunnel = Annotated[
     str | None,
-    typer.Option(metavar="none", help="How the internet reaches this machine. [default: none]"),
+    typer.Option(
+        metavar="auto|ngrok|cloudflared|ssh|none",
+        help="How the internet reaches this machine. [default: auto, which is ngrok if "
+        "NGROK_AUTHTOKEN is set]",
+    ),
+]
+Domain = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Domain of your ngrok account to use.")
+]
+SshHost = Annotated[
+    str | None,
+    typer.Option(metavar="HOST", help="Where --tunnel ssh forwards from: localhost.run, me@host."),
+]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Public URL that a reverse proxy of yours forwards to here."),
 ]
 Reload = Annotated[
     bool | None,
@@ -80,9 +103,14 @@ def serve(
     scripts: Scripts = None,
     host: Host = None,
     port: Port = None,
+    inspector_port: InspectorPort = None,
+    max_body: MaxBody = None,
     wait: Wait = None,
     grace: Grace = None,
     tunnel: Tunnel = None,
+    domain: Domain = None,
+    ssh_host: SshHost = None,
+    public_url: PublicUrl = None,
     reload: Reload = None,
     watch: Watch = None,
     state_dir: StateDir = None,
@@ -101,6 +129,9 @@ def serve(
       hfhooks serve app.py
       hfhooks serve app.py bots/ --port 8000
       hfhooks serve app.py --reload --watch labels.json
+      hfhooks serve app.py --tunnel ngrok --domain my-hooks.ngrok-free.dev
+      hfhooks serve app.py --tunnel ssh --ssh-host localhost.run
+      hfhooks serve app.py --public-url https://hooks.example.com
       WEBHOOK_SECRET=... hfhooks serve my_package.handlers --json
     """
     with closing(context.obj or WorkerProcess()) as process:
@@ -112,9 +143,14 @@ def serve(
         settings = load_settings(
             host=host,
             port=port,
+            inspector_port=inspector_port,
+            max_body=max_body,
             wait=wait,
             grace=grace,
             tunnel=tunnel,
+            domain=domain,
+            ssh_host=ssh_host,
+            public_url=public_url,
             reload=reload,
             watch=watch or None,
             state_dir=state_dir,

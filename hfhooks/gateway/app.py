@@ -1,39 +1,39 @@
 """Check, record, answer: what the gateway does about a request."""
 
 import asyncio
-import hmac
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote_plus
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
+from hfhooks.gateway.admission import Admission, is_one_of, without_secret
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal
 from hfhooks.gateway.limits import Refusal, check_media_type, json_object
 from hfhooks.gateway.listener import JSON, Answer, Headers, Request
+from hfhooks.redact import redact
 from hfhooks.wire import (
     DELIVERY_HEADER,
     DISCARDED,
     HOP_HEADERS,
     OWN_HEADERS,
     REFUSED,
-    SECRET_HEADER,
     STATUS_HEADER,
     TOKEN_HEADER,
 )
 
-__all__ = ["Gateway", "Reporter"]
+__all__ = ["PROBES", "Gateway", "Reporter", "refused"]
 
 MOST_UNFINISHED = 10_000
 """Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
+PROBES = "/.hfhooks/"
+"""Where requests come that look for this server, followed by a secret."""
 WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -52,15 +52,16 @@ class Reporter(Protocol):
     def full(self, reason: str | None) -> None:
         """No delivery can be accepted, and why; None when they can be again."""
 
-    def refused(self, path: str, status: int, word: str) -> None:
-        """Somebody sent an endpoint what it does not accept."""
+    def refused(self, path: str, status: int, word: str, hint: str | None) -> None:
+        """Somebody sent an endpoint what it does not accept, and what that may mean."""
 
 
 class Gateway:
     """Answers the requests of the public listener.
 
-    `wait` is how many seconds a sender is kept for the handler's own answer; `token` proves that a
-    request comes from this machine's user.
+    `url` is where it is reached, by the public if there is a way; `wait` is how many seconds a
+    sender is kept for the handler's own answer; `token` proves that a request comes from this
+    machine's user; whoever finds an answer at `probe` has found this server and no other.
     """
 
     def __init__(
@@ -72,12 +73,15 @@ class Gateway:
         url: str,
         wait: float,
         token: str,
+        probe: str = PROBES,
         most_unfinished: int = MOST_UNFINISHED,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self.url = url
+        self._probe = probe
         self._is_stopping = False
         self._is_full = False
+        self._admission = Admission(now)
         self._journal = journal
         self._dispatcher = dispatcher
         self._reporter = reporter
@@ -109,8 +113,8 @@ class Gateway:
         except Refusal as refusal:
             # Of a 503 there may be thousands, and why is said once.
             if request.path in self._endpoints and refusal.status != 503:
-                self._reporter.refused(request.path, refusal.status, refusal.word)
-            return _refused(refusal)
+                self._reporter.refused(request.path, refusal.status, refusal.word, refusal.hint)
+            return refused(refusal)
 
     async def _answer(self, request: Request) -> Answer:
         if request.bad_head:
@@ -121,11 +125,14 @@ class Gateway:
         if request.path == "/healthz":
             _check_method(request, "GET", "HEAD")
             return self._health(request)
+        if request.path == self._probe:
+            _check_method(request, "GET", "HEAD")
+            return Answer(204, b"", ())
         endpoint = await self._endpoint_at(request.path)
         _check_method(request, "POST")
         is_owner = self._is_owner(request)
-        if not is_owner and not _is_allowed(request, endpoint):
-            raise Refusal(401, "unauthorized")
+        if not is_owner:
+            self._admission.check(request, endpoint)
         return await self._deliver(request, endpoint, is_replay=is_owner)
 
     async def _endpoint_at(self, path: str) -> Endpoint:
@@ -156,7 +163,7 @@ class Gateway:
         delivery = Delivery(
             endpoint=endpoint.name,
             received_at=self._now(),
-            query=_without_secret(request.query),
+            query=without_secret(request.query),
             headers=tuple(request.headers),
             body=body,
             event=str(event) if event else None,
@@ -169,7 +176,7 @@ class Gateway:
         if self._journal.failure:
             raise Refusal(503, "unavailable", {"retry-after": "60"})
         answer = _answer_with(outcome) if outcome else _own_answer(delivery)
-        return _with_id(answer, delivery) if is_replay else answer
+        return _for_owner(answer, delivery) if is_replay else answer
 
     async def _handle(
         self, delivery: Delivery, mismatch: str | None
@@ -209,7 +216,7 @@ class Gateway:
 
     def _is_owner(self, request: Request) -> bool:
         given = request.fields.get(TOKEN_HEADER)
-        return given is not None and _is_same(given.encode("latin-1"), self._token.encode())
+        return given is not None and is_one_of(given.encode("latin-1"), [self._token])
 
     def _health(self, request: Request) -> Answer:
         content: dict[str, Any] = {"status": "ready" if self._dispatcher.has_worker else "starting"}
@@ -220,7 +227,7 @@ class Gateway:
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
 
-        html = landing_page(list(self._endpoints.values()), self._url)
+        html = landing_page(list(self._endpoints.values()), self.url)
         return Answer(200, html.encode(), PAGE_HEADERS)
 
 
@@ -238,34 +245,6 @@ def _check_method(request: Request, *methods: str) -> None:
         raise Refusal(405, "method_not_allowed", {"allow": ", ".join(methods)})
 
 
-def _is_allowed(request: Request, endpoint: Endpoint) -> bool:
-    if endpoint.secret is None:
-        return True
-    # A missing secret takes the same path and time as a wrong one.
-    return _is_same(_given_secret(request) or b"", endpoint.secret.encode())
-
-
-def _given_secret(request: Request) -> bytes | None:
-    """Return the secret the sender gave, as the Hub documents it: a header, or in the URL."""
-    given = request.fields.get(SECRET_HEADER)
-    if given is None:
-        pairs = parse_qsl(request.query, keep_blank_values=True, encoding="latin-1")
-        given = dict(pairs).get("secret")
-    return None if given is None else given.encode("latin-1")
-
-
-def _without_secret(query: str) -> str:
-    if not query:
-        return ""
-    parts = query.split("&")
-    return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]) != "secret")
-
-
-def _is_same(given: bytes, expected: bytes) -> bool:
-    # Digests, so that neither length nor non-ASCII bytes make a difference.
-    return hmac.compare_digest(sha256(given).digest(), sha256(expected).digest())
-
-
 def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
     try:
         return json_object(body)
@@ -275,7 +254,8 @@ def _payload(body: bytes, endpoint: Endpoint) -> dict[str, Any]:
         return {}
 
 
-def _refused(refusal: Refusal) -> Answer:
+def refused(refusal: Refusal) -> Answer:
+    """Return what its sender is told of a request that is not accepted."""
     body = b'{"error": "%b"}' % refusal.word.encode()
     return Answer(refusal.status, body, (JSON, *_encoded(refusal.headers)))
 
@@ -299,10 +279,10 @@ def _answer_with(outcome: Outcome) -> Answer:
     return _own_answer(delivery, 200 if is_settled else 500)
 
 
-def _with_id(answer: Answer, delivery: Delivery) -> Answer:
-    """Return the answer with what only the server's owner is told."""
+def _for_owner(answer: Answer, delivery: Delivery) -> Answer:
+    """Return the answer as it is shown to the server's owner, with what only the owner is told."""
     own = {DELIVERY_HEADER: str(delivery.id), STATUS_HEADER: delivery.status}
-    return Answer(answer.status, answer.body, answer.headers + _encoded(own))
+    return Answer(answer.status, redact(answer.body), answer.headers + _encoded(own))
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pydantic_core import to_json
 
@@ -23,6 +23,7 @@ from hfhooks.gateway.client import (
 )
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
+from hfhooks.redact import redact
 from hfhooks.wire import ATTEMPT_HEADER, HOP_HEADERS, OWN_HEADERS, RAISED, SECRET_HEADER
 
 __all__ = ["Dispatcher", "Outcome"]
@@ -41,9 +42,6 @@ FEW = 2
 """Handlers that run during a burst."""
 MOST_IN_MEMORY = 256
 """Waiting deliveries whose content is not read from the journal again when their turn comes."""
-SHORTEST_MASKED = 8
-"""Characters of a secret; a shorter one is no secret, and may stand in any text."""
-MASK = "***"
 
 
 @dataclass(frozen=True)
@@ -324,7 +322,6 @@ class Dispatcher:
             verdict = judge(delivery, response, endpoint.retries, self._chance())
         duration = time.perf_counter() - started
         attempt = _ended(delivery.attempts, started_at, duration, response, verdict)
-        attempt = _without_secret(attempt, endpoint.secret)
         delivery = delivery.but(status=verdict.delivery)
         outcome = Outcome(delivery, attempt, response, verdict.retry_after)
         if verdict.delivery != "queued":
@@ -379,7 +376,7 @@ def _target(delivery: Delivery) -> str:
 def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
     """Return the sender's headers, what the handler may know of the delivery, and the secret.
 
-    The secret is never recorded, but handlers that check it themselves want it on a retry too.
+    It is never recorded, but handlers that check it themselves want the current one on a retry.
     """
     headers = [
         (name, value)
@@ -387,8 +384,8 @@ def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
         if name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
     ]
     headers.append((ATTEMPT_HEADER, _described(delivery)))
-    if endpoint.secret and not any(name == SECRET_HEADER for name, _ in headers):
-        headers.append((SECRET_HEADER, endpoint.secret))
+    if endpoint.secrets and not any(name == SECRET_HEADER for name, _ in headers):
+        headers.append((SECRET_HEADER, endpoint.secrets[0]))
     return headers
 
 
@@ -406,18 +403,11 @@ def _described(delivery: Delivery) -> str:
 def _ended(
     number: int, started_at: float, duration: float, response: Response | None, verdict: Verdict
 ) -> Attempt:
+    """Return an attempt as it may be recorded and shown."""
     common = (number, started_at, duration, verdict.attempt)
     if response is None:
         return Attempt(*common, error=WHY[verdict.attempt])
     if response.outcome is None:
-        return Attempt(*common, response.status, response.body)
-    return Attempt(*common, response.status, error=response.body.decode(errors="replace"))
-
-
-def _without_secret(attempt: Attempt, secret: str | None) -> Attempt:
-    """Return the attempt with the secret masked where a handler repeats it, say in an error."""
-    if secret is None or len(secret) < SHORTEST_MASKED:
-        return attempt
-    error = attempt.error and attempt.error.replace(secret, MASK)
-    answer = attempt.answer.replace(secret.encode(), MASK.encode())
-    return replace(attempt, answer=answer, error=error)
+        return Attempt(*common, response.status, redact(response.body))
+    error = redact(response.body.decode(errors="replace"))
+    return Attempt(*common, response.status, error=error)

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -140,7 +140,8 @@ class Delivery:
     """Seconds since 1970."""
     query: str
     """Without the secret."""
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    """As they came, with the secret; few of them are recorded."""
     body: bytes
     event: str | None = None
     """`scope:action`."""

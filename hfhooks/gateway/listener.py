@@ -24,14 +24,16 @@ import httptools
 from hfhooks.errors import StartError, UsageError
 from hfhooks.gateway.limits import (
     HEAR_WITHIN,
+    MAX_BODY,
     MOST_CONNECTIONS,
     MOST_HEAD,
     READ_WITHIN,
     REST_WITHIN,
     Refusal,
+    Room,
     check_head,
 )
-from hfhooks.wire import BODILESS, MAX_BODY
+from hfhooks.wire import BODILESS
 
 __all__ = ["JSON", "Answer", "Headers", "Listener", "Request", "bind"]
 
@@ -51,7 +53,9 @@ class Answer:
 class Request:
     """One request: its head is there, its body may be arriving."""
 
-    def __init__(self, method: str, target: bytes, headers: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, method: str, target: bytes, headers: list[tuple[str, str]], room: Room
+    ) -> None:
         path, _, query = target.partition(b"?")
         self.method = method
         self.path = unquote(path.decode("latin-1"))
@@ -66,6 +70,7 @@ class Request:
         self.is_whole = False
         self.on_wanted: Callable[[], None] | None = None
         """Called when the body is wanted and has not come."""
+        self._room = room
         self._refusal: Refusal | None = None
         self._chunks: list[bytes] = []
         self._size = 0
@@ -88,15 +93,19 @@ class Request:
 
     def expect(self, length: str) -> None:
         """Note what the head says about the length of the body."""
-        if int(length) > MAX_BODY:
+        if int(length) > self._room.max_body:
             self.refuse(Refusal(413, "too_big"))
 
     def take(self, chunk: bytes) -> None:
         """Add a part of the body."""
-        self._size += len(chunk)
-        if self._size > MAX_BODY:
-            self.refuse(Refusal(413, "too_big"))
-        elif not self._refusal:
+        if self._refusal:
+            return
+        try:
+            self._room.take(self._size + len(chunk), len(chunk))
+        except Refusal as refusal:
+            self.refuse(refusal)
+        else:
+            self._size += len(chunk)
             self._chunks.append(chunk)
 
     def complete(self) -> None:
@@ -107,8 +116,14 @@ class Request:
     def refuse(self, refusal: Refusal) -> None:
         """Note why the body is not accepted; the first reason counts."""
         self._refusal = self._refusal or refusal
-        self._chunks.clear()
+        self.forget()
         self._wake()
+
+    def forget(self) -> None:
+        """Hold the body no longer."""
+        self._room.held -= self._size
+        self._size = 0
+        self._chunks.clear()
 
     def _wake(self) -> None:
         if self._arrived and not self._arrived.done():
@@ -127,11 +142,13 @@ class Listener:
         sock: socket.socket,
         *,
         patience: float = inf,
+        max_body: int = MAX_BODY,
         read_within: float = READ_WITHIN,
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self.respond = respond
         self.read_within = read_within
+        self.room = Room(max_body)
         self._sock = sock
         self._patience = patience
         self._most_connections = most_connections
@@ -209,6 +226,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._is_deaf = False
         """What still comes is thrown away."""
+        self._is_choked = False
+        """What was sent is not taken, so there is no next answer."""
         self._has_ended = False
         """Nothing comes any more."""
         self.deadline = 0.0
@@ -245,7 +264,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
-        self._waiting.clear()
+        while self._waiting:
+            self._waiting.popleft().forget()
         self._break_off()
 
     def eof_received(self) -> bool:
@@ -253,6 +273,14 @@ class _Connection(asyncio.Protocol):
         self._break_off()
         self._is_deaf = self._has_ended = True
         return self._current is not None
+
+    def pause_writing(self) -> None:
+        self._is_choked = True
+
+    def resume_writing(self) -> None:
+        self._is_choked = False
+        if self._current is None and not self._is_deaf:
+            self._rest()
 
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
@@ -284,7 +312,8 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         parser = self._parser
-        request = Request(parser.get_method().decode("latin-1"), self._target, self._headers)
+        method = parser.get_method().decode("latin-1")
+        request = Request(method, self._target, self._headers, self._listener.room)
         version = parser.get_http_version()
         try:
             check_head(version, self._target, request.fields, self._headers)
@@ -323,7 +352,7 @@ class _Connection(asyncio.Protocol):
         if self._arriving:
             self._arriving.refuse(refusal)
             return
-        request = Request("", b"", [])
+        request = Request("", b"", [], self._listener.room)
         request.bad_head = refusal
         self._take(request)
 
@@ -334,7 +363,7 @@ class _Connection(asyncio.Protocol):
     def _take(self, request: Request) -> None:
         """Answer a request in its turn; until then no more is read."""
         self._waiting.append(request)
-        if self._current is None:
+        if self._current is None and not self._is_choked:
             self._answer_next()
         else:
             self._transport.pause_reading()
@@ -351,6 +380,7 @@ class _Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 # a fault of ours, and its sender is told no more
             self._loop.call_exception_handler({"message": "A fault in hfhooks", "exception": error})
             answer = Answer(500, b'{"error": "internal"}')
+        request.forget()
         self._current = None
         if not self._transport.is_closing():
             self._send(request, answer)
@@ -362,21 +392,28 @@ class _Connection(asyncio.Protocol):
         if stays:
             self._rest()
         elif request.is_whole or self._has_ended:
+            self._hear_no_more(self._listener.read_within)
             self._transport.close()
         else:
             # To close a connection on which something comes in is to reset it, which may cost the
             # sender the answer.
-            self._is_deaf = True
-            self._allow(min(HEAR_WITHIN, self._listener.read_within))
+            self._hear_no_more(0.5 if self._listener.is_stopping else HEAR_WITHIN)
             self._transport.write_eof()
+
+    def _hear_no_more(self, seconds: float) -> None:
+        """Let the last answer be sent, for so many seconds at most."""
+        self._is_deaf = True
+        self._allow(min(seconds, self._listener.read_within))
 
     def _rest(self) -> None:
         """Turn to the next request, or wait for one."""
+        is_awaited = self._waiting or self._is_in_head or self._is_choked
+        self._allow(self._listener.read_within if is_awaited else REST_WITHIN)
+        if self._is_choked:
+            self._transport.pause_reading()
+            return
         if self._waiting:
-            self._allow(self._listener.read_within)
             self._answer_next()
-        else:
-            self._allow(self._listener.read_within if self._is_in_head else REST_WITHIN)
         if not (self._waiting or self._transport.is_reading()):
             self._transport.resume_reading()
 

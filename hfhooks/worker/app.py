@@ -19,9 +19,10 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.delivery import Delivery, Discard, Retry
-from hfhooks.endpoints import Endpoint, Handler, Registration, checked_secret
+from hfhooks.endpoints import Endpoint, Handler, Registration
 from hfhooks.errors import EndpointError
 from hfhooks.payload import WebhookPayload
+from hfhooks.secret import environment_secrets
 from hfhooks.wire import (
     ATTEMPT_HEADER,
     BODILESS,
@@ -51,12 +52,12 @@ def build(registrations: Sequence[Registration]) -> tuple[FastAPI, list[Endpoint
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(RequestValidationError, _refused)
-    secret = checked_secret(os.environ.get("WEBHOOK_SECRET"), "WEBHOOK_SECRET")
-    endpoints = [_mount(app, registration, secret) for registration in registrations]
+    secrets = environment_secrets(os.environ)
+    endpoints = [_mount(app, registration, secrets) for registration in registrations]
     return app, endpoints
 
 
-def _mount(app: FastAPI, registration: Registration, secret: str | None) -> Endpoint:
+def _mount(app: FastAPI, registration: Registration, secrets: tuple[str, ...]) -> Endpoint:
     endpoint = registration.endpoint
     try:
         route = EndpointRoute(
@@ -67,7 +68,7 @@ def _mount(app: FastAPI, registration: Registration, secret: str | None) -> Endp
     app.router.routes.append(route)
     return replace(
         endpoint,
-        secret=endpoint.secret or secret,
+        secrets=endpoint.secrets or secrets,
         takes_json=route.body_field is not None or route.dependant.request_param_name is None,
     )
 

@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from hfhooks.redact import redact
+
 __all__ = ["Control"]
 
 
@@ -76,3 +78,5 @@ def _repoint_standard_streams() -> None:
     os.close(null)
     os.dup2(2, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a real stream here
+    for stream in (sys.stdout, sys.stderr):
+        redact.guard(stream)

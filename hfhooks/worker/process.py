@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from hfhooks.errors import HfhooksError
+from hfhooks.redact import redact
 from hfhooks.worker.control import Control
 from hfhooks.worker.frames import users_frames
 from hfhooks.worker.loading import Target
@@ -26,13 +27,13 @@ def main() -> None:
     except HfhooksError as error:
         control.report(
             type="failed",
-            message=str(error),
-            help=error.help,
+            message=redact(str(error)),
+            help=error.help and redact(error.help),
             file=getattr(error, "file", None),
             line=getattr(error, "line", None),
             exit_code=error.exit_code,
             files=local_files(),
-            traceback=users_frames(error.__cause__),
+            traceback=[redact(line) for line in users_frames(error.__cause__)],
         )
         os._exit(error.exit_code)  # a thread that the script has started must not keep us
 

@@ -11,6 +11,7 @@ from typing import Any
 from anyio.to_thread import current_default_thread_limiter
 
 from hfhooks.loop import run
+from hfhooks.redact import redact
 from hfhooks.wire import TOKEN_HEADER
 from hfhooks.worker.app import build
 from hfhooks.worker.control import Control
@@ -28,7 +29,11 @@ def serve(message: dict[str, Any], control: Control) -> None:
     """
     targets = [Target.from_json(row) for row in message["targets"]]
     sys.argv[:] = [targets[0].program]
-    app, endpoints = build(load(targets))
+    try:
+        registrations = load(targets)
+    finally:
+        redact.learn_environment()  # scripts may add to it, as from a file
+    app, endpoints = build(registrations)
     sock, port = _bind(message["socket"])
 
     def started() -> None:

@@ -95,7 +95,7 @@ def test_the_ready_line_tells_the_truth(start: Start, script: Script) -> None:
         "type": "ready",
         "url": url,
         "local_url": url,
-        "inspector_url": None,
+        "inspector_url": server.ready["inspector_url"],
         "tunnel": None,
         "secret": False,
         "endpoints": [
@@ -474,6 +474,16 @@ def test_a_server_without_standard_streams_serves(script: Script, closed: str) -
     assert process.wait(timeout=30) == 130
 
 
+def test_a_script_may_print_where_there_is_no_stderr(script: Script) -> None:
+    path = script("import sys\nprint(1, flush=True)\nprint(2, file=sys.stderr)\n1 / 0\n")
+    serve = shlex.join([*COMMAND, "serve", str(path), "--port", "0", "--json", "--reload"])
+    command = ["sh", "-c", f"exec {serve} 2>&-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert "ZeroDivisionError" in process.stdout.readline()
+        process.terminate()
+
+
 def test_a_relative_state_folder_is_a_folder_here(
     start: Start, script: Script, tmp_path: Path
 ) -> None:
@@ -622,7 +632,7 @@ def lines_of(result: Any) -> list[str]:
         (["app.py"], "input()", 3, "error: app.py:1: EOFError: EOF when reading a line"),
         (["--port", "65536", "app.py"], ECHO, 2, "error: port: Input should be less than or"),
         (["--host", "256.0.0.1", "app.py"], ECHO, 2, "error: --host 256.0.0.1: no such address."),
-        (["--tunnel", "carrier", "app.py"], ECHO, 2, "error: tunnel: Input should be 'none'"),
+        (["--tunnel", "carrier", "app.py"], ECHO, 2, "error: tunnel: Input should be 'auto', "),
         (["--state-dir", "app.py", "app.py"], ECHO, 3, "error: the journal in "),
     ],
 )
@@ -646,11 +656,69 @@ def test_a_busy_port_is_said_in_a_line(script: Script) -> None:
     assert lines_of(result)[0] == f"error: port {port} is in use."
 
 
-@pytest.mark.parametrize("secret", ["", " ", "clé"])
-def test_a_secret_that_protects_nothing_is_said_in_a_line(script: Script, secret: str) -> None:
-    result = run_command("serve", str(script(ECHO)), "--port", "0", env={"WEBHOOK_SECRET": secret})
+def test_who_has_the_port_is_named(start: Start, script: Script) -> None:
+    path = script(ECHO)
+    first = start(path)
+    port = first.ready["local_url"].rpartition(":")[2]
+    result = run_command("serve", str(path), "--port", port)
+    assert result.returncode == 3
+    assert lines_of(result) == [
+        f"error: port {port} is in use by hfhooks, process {first.process.pid}.",
+        "help: Stop the program that has it, or choose another: --port 0 takes a free one.",
+    ]
+
+
+def test_a_folder_that_is_everybodys_is_said_in_a_line(script: Script, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o777)
+    result = run_command("serve", str(script(ECHO)), "--port", "0", "--state-dir", str(folder))
+    assert result.returncode == 3
+    assert lines_of(result) == [
+        f"error: everybody may write to {folder}.",
+        f"help: Forbid it: chmod o-w {folder}",
+    ]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--reload"]])
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"WEBHOOK_SECRET": ""}, "WEBHOOK_SECRET is empty."),
+        ({"WEBHOOK_SECRET": "clé"}, "WEBHOOK_SECRET is not ASCII."),
+        ({"WEBHOOK_SECRET_PREVIOUS": "old"}, "WEBHOOK_SECRET_PREVIOUS is set and WEBHOOK_SECRET"),
+        (
+            {"WEBHOOK_SECRET": "new", "WEBHOOK_SECRET_PREVIOUS": " "},
+            "WEBHOOK_SECRET_PREVIOUS is empty.",
+        ),
+    ],
+)
+def test_a_secret_that_protects_nothing_is_said_in_a_line(
+    script: Script, environ: dict[str, str], words: str, options: list[str]
+) -> None:
+    result = run_command("serve", str(script(ECHO)), "--port", "0", *options, env=environ)
     assert result.returncode == 4
-    assert lines_of(result)[0].startswith("error: WEBHOOK_SECRET is ")
+    assert lines_of(result)[0].startswith(f"error: {words}")
+
+
+def test_what_a_person_should_know_of_a_secret_is_said_once(start: Start, script: Script) -> None:
+    path = script(ECHO)
+    server = start(path, "--reload", env={"WEBHOOK_SECRET": "s3cret\n"})
+    assert server.post("plain", PULL, x_webhook_secret="s3cret").status == 200
+    path.write_text(ECHO + "# saved\n")
+    wait_until(lambda: any(event["type"] == "reload" for event in server.events))
+    server.stop()
+    line_break, short = server.errors
+    assert line_break == "note: WEBHOOK_SECRET ends with a line break, which is left out.\n"
+    assert short.startswith("note: a webhook secret of fewer than 16 characters can be guessed.")
+
+
+def test_a_secret_can_be_rotated(start: Start, script: Script) -> None:
+    environ = {"WEBHOOK_SECRET": "new", "WEBHOOK_SECRET_PREVIOUS": "old"}
+    server = start(script(ECHO), env=environ)
+    answers = [server.post("plain", PULL, x_webhook_secret=s) for s in ("new", "old", "older")]
+    assert [answer.status for answer in answers] == [200, 200, 401]
 
 
 def test_settings_come_from_pyproject_too(start: Start, script: Script, tmp_path: Path) -> None:

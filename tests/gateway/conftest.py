@@ -32,6 +32,7 @@ class Reports:
     outcomes: list[Outcome] = field(default_factory=list)
     ignored_because: list[str] = field(default_factory=list)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
     full_because: list[str | None] = field(default_factory=list)
 
@@ -47,7 +48,8 @@ class Reports:
     def full(self, reason: str | None) -> None:
         self.full_because.append(reason)
 
-    def refused(self, path: str, status: int, word: str) -> None:
+    def refused(self, path: str, status: int, word: str, hint: str | None) -> None:
+        self.hints += [hint] if hint else []
         self.refusals.append((path, status, word))
 
 

@@ -251,6 +251,16 @@ async def test_a_handler_that_repeats_the_secret_does_not_write_it_to_disk(
     assert not [file for file in files if b"my_secret_key" in file.read_bytes()]
 
 
+async def test_the_owner_is_shown_an_answer_as_it_is_recorded(gateway: Any) -> None:
+    @WebhooksServer(webhook_secret="canary-of-the-script").add_webhook
+    def tell(request: Request) -> dict[str, str]:
+        return {"secret": request.headers["x-webhook-secret"]}
+
+    http = await gateway()
+    answer = await http.post("/webhooks/tell", content=PULL, headers=JSON | OWNER)
+    assert answer.json() == {"secret": "***"}
+
+
 async def test_who_would_have_to_wait_for_others_is_answered_at_once(
     gateway: Any, reports: Reports
 ) -> None:
@@ -509,6 +519,21 @@ async def test_the_secret_of_the_environment_is_for_endpoints_without_their_own(
     }
 
 
+async def test_the_previous_secret_counts_where_that_of_the_environment_does(
+    gateway: Any, protected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo()
+    monkeypatch.setenv("WEBHOOK_SECRET", "new")
+    monkeypatch.setenv("WEBHOOK_SECRET_PREVIOUS", "old")
+    http = await gateway()
+    answers = [
+        await http.post(f"/webhooks/{name}?secret={secret}", content=PULL, headers=JSON)
+        for name in ("echo", "protected")
+        for secret in ("new", "old", "older")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 401, 401, 401, 401]
+
+
 async def test_a_refused_sender_is_reported_where_an_endpoint_is(
     gateway: Any, protected: None, reports: Reports
 ) -> None:
@@ -516,6 +541,18 @@ async def test_a_refused_sender_is_reported_where_an_endpoint_is(
     await http.post("/webhooks/protected", content=PULL, headers=JSON)
     await http.post("/webhooks/elsewhere", content=PULL, headers=JSON)
     assert reports.refusals == [("/webhooks/protected", 401, "unauthorized")]
+
+
+async def test_what_wrong_secrets_suggest_is_for_the_owner(
+    gateway: Any, protected: None, reports: Reports
+) -> None:
+    http = await gateway()
+    for secret in ("wrong", "sha256=00"):
+        headers = JSON | {"x-webhook-secret": secret}
+        answer = await http.post("/webhooks/protected", content=PULL, headers=headers)
+        assert answer.content == b'{"error": "unauthorized"}'
+    [hint] = reports.hints
+    assert "The Hub signs nothing" in hint
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,10 @@ async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
     assert b"repo.content:update" in written and b"s3cret" not in written
 
 
+def test_headers_are_not_shown_by_accident() -> None:
+    assert "s3cret" not in repr(NEW)
+
+
 async def test_ids_follow_the_order_of_arrival(journal: Journal) -> None:
     recorded = await asyncio.gather(*(journal.record(NEW) for _ in range(500)))
     assert [delivery.id for delivery in recorded] == list(range(1, 501))

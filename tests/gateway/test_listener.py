@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.gateway.limits import Refusal
+from hfhooks.gateway.limits import MAX_BODY, Refusal
 from hfhooks.gateway.listener import Answer, Listener, Request, bind
-from hfhooks.wire import MAX_BODY
 from tests.gateway.conftest import until
 
 
@@ -475,3 +474,94 @@ async def test_it_ends_without_those_that_take_too_long() -> None:
         listener = rig.listener
     assert not listener._connections
     assert await stalled.rest() == b""
+
+
+async def test_the_largest_body_can_be_another() -> None:
+    async with serving(max_body=3) as rig:
+        sender = await rig.connect(post(b"abc") + post(b"abcd"))
+        assert [await sender.status(), await sender.status()] == [200, 413]
+
+
+async def test_bodies_are_held_up_to_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfhooks.gateway.limits.MOST_HELD", 10)
+    held = asyncio.Event()
+    async with serving(echo_when(held), max_body=5) as rig:
+        first, second = await rig.connect(post(b"12345")), await rig.connect(post(b"1234"))
+        await until(lambda: rig.listener.room.held == 9)
+        third = await rig.connect(post(b"12345"))
+        await until(lambda: len(rig.listener._connections) == 3)
+        await asyncio.sleep(0.05)
+        held.set()
+        assert await first.status() == await second.status() == 200
+        assert await third.status() == 503
+        assert rig.listener.room.held == 0
+        fourth = await rig.connect(post(b"12345"))
+        assert await fourth.status() == 200
+
+
+@pytest.mark.parametrize(
+    "request_of", [lambda: post(b"12345")[:-1], lambda: post(b"1") + post(b"12345")]
+)
+async def test_what_a_sender_that_left_had_sent_is_held_no_more(
+    request_of: Callable[[], bytes],
+) -> None:
+    held = asyncio.Event()
+    async with serving(echo_when(held)) as rig:
+        sender = await rig.connect(request_of())
+        await until(lambda: rig.listener.room.held >= 4)
+        sender.close()
+        held.set()
+        await until(lambda: not rig.listener._connections)
+        assert rig.listener.room.held == 0
+
+
+async def deaf(rig: Rig, data: bytes) -> socket.socket:
+    """Send something on a connection on which nothing is read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", rig.port))
+    await loop.sock_sendall(sock, data)
+    return sock
+
+
+class Big:
+    """Answers with more than the system holds for a connection."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    async def __call__(self, request: Request) -> Answer:
+        await request.body()
+        self.answered += 1
+        return Answer(200, b"x" * 8_000_000)
+
+
+async def test_a_sender_that_reads_no_answer_gets_no_more_of_them() -> None:
+    big = Big()
+    async with serving(big, read_within=0.3) as rig:
+        with await deaf(rig, post(b"1") * 50):
+            await until(lambda: big.answered)
+            await until(lambda: not rig.listener._connections)
+        assert big.answered == 1
+
+
+async def test_a_sender_that_reads_late_gets_all_answers() -> None:
+    big = Big()
+    async with serving(big) as rig:
+        with await deaf(rig, post(b"1") * 2 + post(b"1", "connection: close")) as sock:
+            await until(lambda: any(c._is_choked for c in rig.listener._connections))
+            loop, size = asyncio.get_running_loop(), 0
+            async with asyncio.timeout(10):
+                while data := await loop.sock_recv(sock, 1_000_000):
+                    size += len(data)
+        assert 24_000_000 < size < 24_002_000
+
+
+async def test_a_last_answer_that_is_not_read_is_given_up() -> None:
+    big = Big()
+    async with serving(big, read_within=0.3) as rig:
+        with await deaf(rig, post(b"1", "connection: close")):
+            await until(lambda: big.answered)
+            await until(lambda: not rig.listener._connections)

@@ -26,7 +26,7 @@ def test_before_the_script_is_loaded_the_page_says_so() -> None:
 
 
 def test_no_secret_and_no_markup_from_a_script_reaches_the_page() -> None:
-    endpoint = Endpoint("a", Filter(repo=("<b>*</b>",)), secret="s3cret")
+    endpoint = Endpoint("a", Filter(repo=("<b>*</b>",)), secrets=("s3cret",))
     page = landing_page([endpoint], "http://x")
     assert "s3cret" not in page and "<b>" not in page and "&lt;b&gt;" in page
 

@@ -248,16 +248,17 @@ async def test_a_payload_that_does_not_fit_is_refused_without_showing_it(call: A
 
 def test_what_the_gateway_must_know(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", "shared")
+    monkeypatch.setenv("WEBHOOK_SECRET_PREVIOUS", "before")
     webhook_endpoint("/json")(repo_name)
     webhook_endpoint("/nothing")(nothing)
     webhook_endpoint("/raw")(whole_request)
     WebhooksServer(webhook_secret="own").add_webhook("/own")(repo_name)
     _, endpoints = built(registry)
-    assert [(row.name, row.takes_json, row.secret) for row in endpoints] == [
-        ("json", True, "shared"),
-        ("nothing", True, "shared"),
-        ("raw", False, "shared"),
-        ("own", True, "own"),
+    assert [(row.name, row.takes_json, row.secrets) for row in endpoints] == [
+        ("json", True, ("shared", "before")),
+        ("nothing", True, ("shared", "before")),
+        ("raw", False, ("shared", "before")),
+        ("own", True, ("own",)),
     ]
 
 

@@ -113,6 +113,54 @@ def test_what_the_script_prints_goes_to_stderr_at_once(
     end(worker)
 
 
+PRINTING = """
+import faulthandler, logging, os, sys, threading, warnings
+from hfhooks import WebhooksServer
+SECRET = WebhooksServer(webhook_secret="canary-of-the-script").webhook_secret
+os.environ["HF_TOKEN"] = SECRET[:6] + "-of-a-file"
+print("1", SECRET, flush=True)
+sys.stdout.write("2 " + SECRET * 100_000 + "\\n")
+logging.warning("3 %s", SECRET)
+warnings.warn("4 " + SECRET)
+threading.Thread(target=lambda: int("5 " + SECRET)).start()
+assert (sys.stdout.fileno(), sys.stderr.fileno(), sys.stderr.isatty()) == (1, 2, False)
+sys.stdout.reconfigure(encoding="utf-8")
+sys.stdout.buffer.write(b"6\\n")
+faulthandler.dump_traceback()
+"""
+
+
+def test_what_the_script_prints_is_masked(
+    script: Script, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = WorkerProcess()
+    started = report_of(worker, "load", script(PRINTING + HANDLER))
+    assert started["type"] == "ready"
+    end(worker)
+    out, err = capfd.readouterr()
+    assert out == "" and "canary-of" not in err
+    for words in ("1 ***\n", "2 " + "***" * 100_000, "3 ***\n", "4 ***\n", "'5 ***'", "\n6\n"):
+        assert words in err
+    assert "most recent call first" in err
+
+
+FAILING = """
+import os
+from hfhooks import WebhooksServer
+SECRET = "canary-of-the-" + "script"
+os.environ["NGROK_AUTHTOKEN"] = "canary-of-a-" + "file"
+def fail():
+    WebhooksServer(webhook_secret=SECRET)
+    raise RuntimeError(SECRET + ", canary-of-a-" + "file")
+"""
+
+
+def test_why_a_script_fails_is_told_without_its_secrets(load: Any, script: Script) -> None:
+    report = load(script(FAILING + "fail()  # canary-of-the-script"))
+    assert report["message"].endswith(":8: RuntimeError: ***, ***")
+    assert report["traceback"][1].endswith("fail()  # ***")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_for_the_whole_group_are_the_gateways_business(
     worker: WorkerProcess, load: Any, script: Script, number: signal.Signals

@@ -1,0 +1,89 @@
+"""How the internet reaches this machine: one file for each way, and a keeper for any of them."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from importlib import import_module
+from typing import Protocol
+
+from platformdirs import user_config_path
+
+from hfhooks.errors import UsageError
+from hfhooks.settings import Settings
+
+__all__ = ["Report", "Tunnel", "chosen"]
+
+
+class Report(Protocol):
+    """Who is told, in the event loop, what becomes of a tunnel that is being opened or open."""
+
+    def progress(self, text: str) -> None:
+        """To open it takes a while, and this is what is being done."""
+
+    def changed(self, url: str) -> None:
+        """It may have been up, down or elsewhere; it should forward from this URL now."""
+
+    def gone(self, why: str) -> None:
+        """It has ended, and must be opened again."""
+
+
+class Tunnel(Protocol):
+    """One way for the internet to reach a URL of this machine."""
+
+    name: str
+    """As in `--tunnel`, and in the `ready` line."""
+    probe_every: float
+    """Seconds between two requests through it that show whether it forwards."""
+    must_answer: bool
+    """Where nothing comes through when it is opened, it was opened in vain."""
+
+    def open(self, local_url: str, report: Report) -> AbstractAsyncContextManager[str]:
+        """Open it and return the public URL; leave the context to close it.
+
+        Raises `TunnelError`, which is a `CredentialsError` where trying again is no use.
+        """
+
+
+TABLE = {
+    "ngrok": ("hfhooks.tunnels.ngrok", "Ngrok"),
+    "cloudflared": ("hfhooks.tunnels.cloudflared", "Cloudflared"),
+    "ssh": ("hfhooks.tunnels.ssh", "Ssh"),
+    "fixed": ("hfhooks.tunnels.fixed", "Fixed"),
+}
+"""Names, and where the class of each is: only the one that is used is imported."""
+
+
+def chosen(settings: Settings) -> Tunnel | None:
+    """Return the tunnel that is asked for. Raises `UsageError` where too little is said."""
+    name = _name(settings)
+    if name == "none":
+        return None
+    if settings.public_url and name != "fixed":
+        help = "With --public-url a reverse proxy of yours is the tunnel."
+        raise UsageError(f"--public-url and --tunnel {name}: only one of them.", help)
+    module, attribute = TABLE[name]
+    make: Callable[[Settings], Tunnel] = getattr(import_module(module), attribute)
+    return make(settings)
+
+
+def _name(settings: Settings) -> str:
+    if settings.tunnel != "auto":
+        return settings.tunnel
+    if settings.public_url:
+        return "fixed"
+    if settings.ssh_host:
+        return "ssh"
+    if settings.domain:
+        return "ngrok"
+    return "ngrok" if _has_ngrok_token() else "none"
+
+
+def _has_ngrok_token() -> bool:
+    """Tell whether ngrok can probably be used, without importing what would know for sure."""
+    if os.environ.get("NGROK_AUTHTOKEN", "").strip():
+        return True
+    with suppress(OSError, RuntimeError, ValueError):  # no file, no home, no text
+        return (
+            "authtoken:" in (user_config_path("ngrok", appauthor=False) / "ngrok.yml").read_text()
+        )
+    return False

@@ -1,0 +1,153 @@
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+
+from hfhooks.endpoints import Endpoint
+from hfhooks.gateway.admission import Admission, is_one_of, without_secret
+from hfhooks.gateway.limits import Refusal, Room
+from hfhooks.gateway.listener import Request
+
+Check = Callable[[Request, Endpoint], None]
+ROTATING = Endpoint("train", secrets=("new-secret", "old-secret"))
+
+
+def request(query: str = "", **headers: str) -> Request:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return Request("POST", f"/webhooks/train?{query}".encode(), named, Room())
+
+
+@dataclass
+class Clock:
+    now: float = 1e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def check(clock: Clock) -> Check:
+    return Admission(clock).check
+
+
+def refused(check: Check, request: Request, endpoint: Endpoint = ROTATING) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        check(request, endpoint)
+    return caught.value
+
+
+@pytest.mark.parametrize("secret", ROTATING.secrets)
+def test_either_secret_of_a_rotation_lets_in(check: Check, secret: str) -> None:
+    check(request(x_webhook_secret=secret), ROTATING)
+    check(request(f"secret={secret}"), ROTATING)
+
+
+@pytest.mark.parametrize("given", ["", "new", "new-secret old-secret", "new-secretold-secret"])
+def test_nothing_else_does(check: Check, given: str) -> None:
+    assert refused(check, request(x_webhook_secret=given)).status == 401
+    assert refused(check, request(f"secret={quote(given)}")).status == 401
+    assert refused(check, request()).status == 401
+
+
+def test_who_gives_two_secrets_in_the_url_means_two_things(check: Check) -> None:
+    refusal = refused(check, request("secret=new-secret&secret=old-secret"))
+    assert (refusal.status, refusal.word) == (400, "bad_request")
+
+
+def test_an_endpoint_without_a_secret_lets_in_everybody(check: Check) -> None:
+    check(request(), Endpoint("open"))
+    check(request(x_webhook_secret="any"), Endpoint("open"))
+
+
+def test_all_secrets_are_compared_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(given: bytes, known: bytes) -> bool:
+        compared.append((len(given), len(known)))
+        return given == known
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert is_one_of(b"first", ("first", "the second one"))
+    assert compared == [(32, 32)] * 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "secret=canary",
+        "%73ecret=canary",
+        "%53%45%43%52%45%54=canary",
+        "Secret=canary",
+        "secret=canary&secret=canary",
+        "secret=can&Secret=canary&s%65cret=canary&secret",
+    ],
+)
+def test_what_is_recorded_of_a_query_is_without_the_secret(query: str) -> None:
+    assert without_secret(query) == ""
+    assert without_secret(f"a=1&{query}&b=%20&&secrets=x") == "a=1&b=%20&&secrets=x"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("", {"x_webhook_secret": "sha256=0aF9"}),
+        ("", {"x_webhook_secret": "0f" * 32}),
+        ("secret=sha256%3D00", {}),
+        ("", {"x_hub_signature_256": "sha256=0af9"}),
+        ("", {"x_hub_signature_256": "sha256=0af9", "x_webhook_secret": "new-secre"}),
+    ],
+)
+def test_who_signs_is_told_of_in_our_own_log_alone(
+    check: Check, query: str, headers: dict[str, str]
+) -> None:
+    refusal = refused(check, request(query, **headers))
+    assert (refusal.status, refusal.word, refusal.headers) == (401, "unauthorized", {})
+    assert refusal.hint is not None and "The Hub signs nothing" in refusal.hint
+
+
+def test_a_secret_that_looks_like_a_signature_is_none(check: Check) -> None:
+    own = Endpoint("train", secrets=("0f" * 32,))
+    assert refused(check, request(x_webhook_secret="1f" * 32), own).hint is None
+
+
+def test_a_hint_is_given_once_a_minute(check: Check, clock: Clock) -> None:
+    signed = request(x_webhook_secret="0f" * 32)
+    for seconds, is_given in ((0, True), (1, False), (58, False), (1, True), (-3600, True)):
+        clock.now += seconds
+        assert bool(refused(check, signed).hint) is is_given
+
+
+def hints(check: Check, *given: str | None) -> list[bool]:
+    requests = [request() if s is None else request(x_webhook_secret=s) for s in given]
+    return [bool(refused(check, each).hint) for each in requests]
+
+
+def test_three_wrong_secrets_in_a_row_may_be_the_webhooks_fault(check: Check) -> None:
+    assert hints(check, "a", None, "b") == [False, False, False]
+    refusal = refused(check, request(x_webhook_secret="c"))
+    assert (
+        refusal.hint is not None and "for /webhooks/train: the webhook on the Hub" in refusal.hint
+    )
+
+
+def test_a_right_one_between_them_says_that_it_is_not(check: Check) -> None:
+    assert hints(check, "a", "b") == [False, False]
+    check(request(x_webhook_secret="old-secret"), ROTATING)
+    assert hints(check, "c", "d", "e") == [False, False, True]
+
+
+def test_senders_without_a_secret_are_strangers(check: Check) -> None:
+    assert not any(hints(check, *[None] * 10))
+
+
+def test_wrong_secrets_are_counted_for_each_endpoint(check: Check) -> None:
+    for name in ("a", "b", "c"):
+        other = Endpoint(name, secrets=("new-secret",))
+        assert refused(check, request(x_webhook_secret="wrong"), other).hint is None

@@ -1,0 +1,101 @@
+"""What a server tells its own machine, and nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hfhooks.gateway.listener import Listener, bind
+from hfhooks.inspector.app import Inspector
+from hfhooks.inspector.metrics import Metrics
+from tests.gateway.conftest import Reports
+from tests.harness import payload_bytes, request, wait_until
+from tests.inspector.test_metrics import NOW, samples
+
+PULL = payload_bytes("pr_create_v3_docs")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    inspector = Inspector(port, Metrics(Reports()), lambda: NOW)
+    listener = Listener(inspector.respond, sock, patience=1)
+    task = asyncio.create_task(listener.listen())
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        yield client
+    listener.stop()
+    await task
+    sock.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+async def test_this_machine_may_ask(http: httpx.AsyncClient, host: str) -> None:
+    answer = await http.get("/metrics", headers={"host": f"{host}:{http.base_url.port}"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert answer.headers["cache-control"] == "no-store"
+    assert samples(answer.text)["hfhooks_queue_length", ()] == 3
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.test:{}", "localhost.evil.test:{}", "127.0.0.1", "0.0.0.0:{}", "localhost:1"]
+)
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+async def test_by_another_name_nothing_is_told(
+    http: httpx.AsyncClient, host: str, path: str
+) -> None:
+    answer = await http.get(path, headers={"host": host.format(http.base_url.port)})
+    assert (answer.status_code, answer.json()) == (421, {"error": "misdirected"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("HEAD", "/metrics", 200),
+        ("GET", "/webhooks/train", 404),
+        ("POST", "/metrics", 405),
+        ("OPTIONS", "/metrics", 405),
+        ("GET", "/" + "x" * 3000, 414),
+    ],
+)
+async def test_what_else_is_asked(
+    http: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    assert (await http.request(method, path)).status_code == status
+
+
+def reloads(server: Any) -> list[dict[str, Any]]:
+    return [event for event in server.events if event["type"] == "reload"]
+
+
+def test_a_server_counts(start: Callable[..., Any], script: Callable[..., Path]) -> None:
+    text = "from hfhooks import webhook_endpoint\n\n@webhook_endpoint\ndef train():\n    return 1\n"
+    server = start(script(text), "--reload")
+    assert server.post("train", PULL).status == 200
+    assert server.post("train", b"[]").status == 400
+    for number, saved in enumerate((text + "\nX = 1\n", text + "\nX = (\n"), start=1):
+        script(saved)
+        wait_until(lambda: len(reloads(server)) == number)  # noqa: B023 # it is awaited here
+    url = server.ready["inspector_url"]
+    answer = request("GET", f"{url}/metrics")
+    found = samples(answer.body.decode())
+    assert found["hfhooks_deliveries_total", ("train", "succeeded")] == 1
+    assert found["hfhooks_refused_requests_total", ("400",)] == 1
+    assert found["hfhooks_reloads_total", ("true",)] == 1
+    assert found["hfhooks_reloads_total", ("false",)] == 1
+    assert request("GET", f"{server.ready['local_url']}/metrics").status == 404
+
+
+def test_the_port_can_be_chosen_and_is_not_the_worlds(
+    start: Callable[..., Any], script: Callable[..., Path]
+) -> None:
+    text = "from hfhooks import webhook_endpoint\n\n@webhook_endpoint\ndef train():\n    return 1\n"
+    with bind("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+    server = start(script(text), "--host", "0.0.0.0", "--inspector-port", str(port))
+    assert server.ready["inspector_url"] == f"http://127.0.0.1:{port}"
