@@ -152,6 +152,7 @@ class _Server:
             self._dispatcher,
             self._metrics,
             url=self._url,
+            is_public=self._public_url is not None,
             wait=self._wait,
             token=self._token,
             probe=probe,
@@ -263,7 +264,7 @@ class _Server:
 
     def _update(self) -> None:
         """Let everybody know what has changed."""
-        self._gateway.url = self._url
+        self._gateway.url, self._gateway.is_public = self._url, self._public_url is not None
         if self._tell:
             with suppress(OSError):
                 self._tell(self._described())
@@ -357,10 +358,13 @@ class _Server:
         return f"http://{host}:{self._port}"
 
     @property
+    def _public_url(self) -> str | None:
+        return self._keeper.url if self._keeper else space_url()
+
+    @property
     def _url(self) -> str:
-        """Where the server is reached: by the public, if there is a way."""
-        public = self._keeper.url if self._keeper else space_url()
-        return public or self._local_url
+        """Where the server is reached: by everybody, if there is a way."""
+        return self._public_url or self._local_url
 
     def _described(self) -> RunningServer:
         has_tunnel = self._keeper is not None and self._keeper.url is not None

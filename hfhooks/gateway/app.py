@@ -59,7 +59,7 @@ class Reporter(Protocol):
 class Gateway:
     """Answers the requests of the public listener.
 
-    `url` is where it is reached, by the public if there is a way; `wait` is how many seconds a
+    `url` is where it is reached, by everybody if it `is_public`; `wait` is how many seconds a
     sender is kept for the handler's own answer; `token` proves that a request comes from this
     machine's user; whoever finds an answer at `probe` has found this server and no other.
     """
@@ -71,6 +71,7 @@ class Gateway:
         reporter: Reporter,
         *,
         url: str,
+        is_public: bool = False,
         wait: float,
         token: str,
         probe: str = PROBES,
@@ -78,6 +79,7 @@ class Gateway:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
+        self.is_public = is_public
         self._probe = probe
         self._is_stopping = False
         self._is_full = False
@@ -227,7 +229,7 @@ class Gateway:
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
 
-        html = landing_page(list(self._endpoints.values()), self.url)
+        html = landing_page(list(self._endpoints.values()), self.url, self.is_public)
         return Answer(200, html.encode(), PAGE_HEADERS)
 
 

@@ -11,9 +11,10 @@ from hfhooks.endpoints import Endpoint
 __all__ = ["landing_page"]
 
 
-def landing_page(endpoints: Sequence[Endpoint], url: str) -> str:
+def landing_page(endpoints: Sequence[Endpoint], url: str, is_public: bool) -> str:
     """Return the page that says what this server is and how to send it events."""
-    return _template("landing.html").render(endpoints=endpoints, url=url, version=__version__)
+    template = _template("landing.html")
+    return template.render(endpoints=endpoints, url=url, is_public=is_public, version=__version__)
 
 
 @cache

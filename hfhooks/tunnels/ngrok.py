@@ -97,6 +97,9 @@ class Ngrok:
         logger = logging.getLogger("pyngrok")
         logger.addHandler(logging.NullHandler())
         logger.propagate = False  # what it says, we say
+        # The agent is asked on this machine, whatever proxy leads out of it.
+        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1")))
 
     @asynccontextmanager
     async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:

@@ -80,6 +80,15 @@ def test_a_domain_is_asked_for(start: Start, app: Path, agent: NgrokAgent) -> No
     assert agent.state["endpoints"][0]["asked_url"] == "https://my-hooks.ngrok-free.dev"
 
 
+def test_a_proxy_that_leads_out_is_not_asked_for_what_is_here(
+    start: Start, app: Path, agent: NgrokAgent
+) -> None:
+    proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "10.0.0.0"}
+    # The stand-in's public URL is here, too.
+    server = start(app, "--tunnel", "ngrok", env=agent.env | proxies)
+    assert server.ready["tunnel"] == "ngrok"
+
+
 @pytest.mark.parametrize(
     "config",
     [
