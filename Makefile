@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
-PARALLEL := 4
+PARALLEL := 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test check format bench bench-peers crash powerloss faults saves clean

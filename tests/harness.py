@@ -18,6 +18,8 @@ import psutil
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JSON = {"content-type": "application/json"}
+WAITING = "note: still "
+"""How a line begins that says that something takes long."""
 COMMAND = [sys.executable, "-m", "hfhooks"]
 
 
@@ -144,6 +146,11 @@ class Server:
     @property
     def stderr(self) -> str:
         return "".join(self.errors)
+
+    @property
+    def said(self) -> str:
+        """What is on stderr, but for what a busy machine has it say."""
+        return "".join(line for line in self.errors if not line.startswith(WAITING))
 
     @property
     def ready(self) -> dict[str, Any]:

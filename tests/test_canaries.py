@@ -51,6 +51,7 @@ from fastapi import BackgroundTasks, HTTPException, Request
 from hfhooks import Delivery, Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
 
 logging.basicConfig(level=1)
+ENVIRON = {{name: os.environ[name] for name in {[*ENVIRONMENT]}}}
 ALL = " ".join([{OWN!r}, {LITERAL!r}, *(os.environ[name] for name in {[*ENVIRONMENT]}), "."])
 server = WebhooksServer(webhook_secret={OWN!r})
 print("while it loads", ALL)
@@ -93,7 +94,7 @@ def answers():
 
 @server.add_webhook
 def tells(request: Request):
-    return {{"told": ALL, "environ": dict(os.environ), "headers": dict(request.headers)}}
+    return {{"told": ALL, "environ": ENVIRON, "headers": dict(request.headers)}}
 
 
 @webhook_endpoint(retries=0)

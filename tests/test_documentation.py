@@ -40,7 +40,7 @@ def local_url(server: Any) -> str:
 
 def test_the_first_page_is_what_a_reader_sees(readme_server: Any) -> None:
     url = local_url(readme_server)
-    shown = readme_server.stderr.replace(url, "http://127.0.0.1:7860")
+    shown = readme_server.said.replace(url, "http://127.0.0.1:7860")
     assert shown == blocks("text")[0]
 
 

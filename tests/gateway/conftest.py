@@ -55,7 +55,7 @@ class Reports:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Let the event loop turn until the condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 
