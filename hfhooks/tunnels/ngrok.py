@@ -13,6 +13,7 @@ from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.request import build_opener, install_opener
 
 import yaml
 from pyngrok import conf, installer, ngrok, process
@@ -24,6 +25,7 @@ from hfhooks.loop import in_thread
 from hfhooks.redact import redact
 from hfhooks.settings import Settings
 from hfhooks.tunnels import Report
+from hfhooks.tunnels.probe import ProxyOut
 from hfhooks.tunnels.programs import guarded, private_folder
 
 __all__ = ["Ngrok"]
@@ -97,9 +99,7 @@ class Ngrok:
         logger = logging.getLogger("pyngrok")
         logger.addHandler(logging.NullHandler())
         logger.propagate = False  # what it says, we say
-        # The agent is asked on this machine, whatever proxy leads out of it.
-        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-        os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1")))
+        install_opener(build_opener(ProxyOut))  # for pyngrok
 
     @asynccontextmanager
     async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:

@@ -5,12 +5,21 @@ import ssl
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-__all__ = ["why_not"]
+__all__ = ["ProxyOut", "why_not"]
 
 TIMEOUT = 10.0
 """Seconds for one step of it, such as connecting."""
+
+
+class ProxyOut(ProxyHandler):
+    """Asks no proxy that leads out of this machine for what is on it."""
+
+    def proxy_open(self, req: Request, proxy: str, type: str) -> Any:
+        if req.host.partition(":")[0] == "127.0.0.1":
+            return None
+        return super().proxy_open(req, proxy, type)
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -26,7 +35,7 @@ def why_not(url: str) -> str | None:
     """Ask for a URL that only this server answers with 204; return why it does not, if so."""
     try:
         request = Request(url, headers={"user-agent": "hfhooks"})  # noqa: S310 # http or https
-        with build_opener(_NoRedirects).open(request, timeout=TIMEOUT) as answer:
+        with build_opener(_NoRedirects, ProxyOut).open(request, timeout=TIMEOUT) as answer:
             return None if answer.status == 204 else _other_answer(answer.status, answer.headers)
     except HTTPError as error:
         with error:

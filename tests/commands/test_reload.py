@@ -126,8 +126,15 @@ def test_a_first_version_that_is_broken_may_be_mended(
 
 
 def listening_port(server: Server) -> int:
-    listening = [c for c in psutil.Process(server.process.pid).net_connections() if not c.raddr]
-    return next(c.laddr.port for c in listening if c.status == psutil.CONN_LISTEN)
+    """Return the port for deliveries, before the server has said it."""
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    ports = [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
+    [port] = [
+        port
+        for port in ports
+        if request("GET", f"http://127.0.0.1:{port}/healthz").status in (200, 503)
+    ]
+    return int(port)
 
 
 def test_without_reload_a_broken_version_ends_the_server(start: Start, script: Script) -> None:
