@@ -18,6 +18,8 @@ def main() -> None:
     _open_standard_streams()
     try:
         with ExitStack() as stack:
+            if sys.argv[1:] and sys.argv[1].endswith(".py"):
+                sys.argv.insert(1, "serve")
             worker = _warm_worker(sys.argv[1:], stack)
             _mask_secrets()
             from hfhooks.cli import app

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from hfhooks.errors import EndpointError, HfhooksError, place
 from hfhooks.events import Filter, nearest
+from hfhooks.handover import hand_over, hand_over_at_exit, main_script
 from hfhooks.redact import redact
 
 __all__ = [
@@ -164,7 +165,10 @@ def declare(path: Any, options: dict[str, Any], secrets: tuple[str, ...] = ()) -
 
     def decorate(handler: Handler, path: str | None = None) -> Handler:
         endpoint = Endpoint(_endpoint_name(path, handler), secrets=secrets, **checked)
-        current_registry().add(Registration(endpoint, handler))
+        registry = current_registry()
+        registry.add(Registration(endpoint, handler))
+        if not registry.is_served:
+            hand_over_at_exit()
         return _runnable(handler)
 
     if callable(path):
@@ -175,11 +179,16 @@ def declare(path: Any, options: dict[str, Any], secrets: tuple[str, ...] = ()) -
 
 
 def run_served(*args: Any, **kwargs: Any) -> None:
-    """Return at once in a served script, where the command that loaded it runs the server."""
-    if not current_registry().is_served:
-        raise HfhooksError(
-            "a script is served from the command line.", help="Type: hfhooks serve SCRIPT.py"
-        )
+    """Serve the script that Python was started with; in one that is served, return at once.
+
+    What Gradio's `launch` takes may be given, and has no meaning here.
+    """
+    if current_registry().is_served:
+        return
+    if (script := main_script()) is None:
+        help = "Write it to a file, and type: hfhooks serve FILE.py"
+        raise HfhooksError("there is no script that could be served.", help)
+    hand_over(script)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

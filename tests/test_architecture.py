@@ -17,12 +17,14 @@ LAYERS = [
         "hfhooks.delivery",
         "hfhooks.errors",
         "hfhooks.events",
+        "hfhooks.handover",
         "hfhooks.payload",
         "hfhooks.redact",
         "hfhooks.wire",
     ],
     ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.secret", "hfhooks.state", "hfhooks.loop"],
-    ["hfhooks.server", "hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
+    ["hfhooks.server"],
+    ["hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
     ["hfhooks.supervisor"],
     ["hfhooks.serving"],
@@ -139,7 +141,7 @@ def test_the_tests_mirror_the_package() -> None:
         below = path.relative_to(Path(__file__).parent)
         name = below.name.removeprefix("test_")
         mirrored, beside = PACKAGE / below.with_name(name), path.with_name(name)
-        others = {"architecture", "documentation", "examples", "guards", "import"}
+        others = {"architecture", "documentation", "examples", "guards", "import", "scripts"}
         others |= {
             "bad_requests",
             "slow_clients",

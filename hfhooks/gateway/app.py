@@ -144,9 +144,11 @@ class Gateway:
             await self._wait_for_endpoints()
         if self._is_stopping:
             raise Refusal(503, "stopping", {"retry-after": "5"})
-        if path not in self._endpoints:
-            raise Refusal(404, "not_found")
-        return self._endpoints[path]
+        # huggingface_hub puts the prefix before a path that has it already.
+        for name in (path, path.removeprefix(PREFIX.rstrip("/"))):
+            if name in self._endpoints:
+                return self._endpoints[name]
+        raise Refusal(404, "not_found")
 
     async def _wait_for_endpoints(self) -> None:
         try:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, ForwardRef, cast
 
 from fastapi import Body, Depends, FastAPI, Request
@@ -160,11 +160,11 @@ def _callable(handler: Handler) -> Handler:
     signature = get_typed_signature(handler)
 
     async def call_async(**values: Any) -> Any:
-        return await handler(**values)
+        return _answer(handler, await handler(**values))
 
     def call_in_thread(**values: Any) -> Any:
         try:
-            return handler(**values)
+            return _answer(handler, handler(**values))
         except StopIteration as error:  # which no future can carry
             raise RuntimeError("the handler raised StopIteration") from error
 
@@ -172,6 +172,26 @@ def _callable(handler: Handler) -> Handler:
     parameters = [_typed(parameter) for parameter in signature.parameters.values()]
     call.__signature__ = signature.replace(parameters=parameters)
     return cast("Handler", call)
+
+
+def _answer(handler: Handler, value: Any) -> Any:
+    """Return what a handler has returned, and say so once if it means a status by it."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and type(value[1]) is int
+    if is_pair and 100 <= value[1] <= 599:
+        _say_how_to_set_a_status(getattr(handler, "__name__", repr(handler)), value[1])
+    return value
+
+
+@cache
+def _say_how_to_set_a_status(name: str, status: int) -> None:
+    log.warning(
+        "%s returned (..., %d), which is sent as a list, with status 200. A status is set by "
+        "`return JSONResponse(content, status_code=%d)`, or `raise HTTPException(%d)`.",
+        name,
+        status,
+        status,
+        status,
+    )
 
 
 def _is_async(handler: Handler) -> bool:

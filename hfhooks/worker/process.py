@@ -20,7 +20,10 @@ def main() -> None:
     """Serve until the gateway says stop."""
     _leave_signals_to_the_gateway()
     control = Control()
+    from hfhooks.worker.compat import stand_in_for_huggingface_hub
     from hfhooks.worker.serve import serve  # brings FastAPI, while no script is named yet
+
+    stand_in_for_huggingface_hub()
 
     try:
         serve(_prepared(control), control)

@@ -783,3 +783,21 @@ async def test_a_journal_that_fails_is_a_503_and_no_handler_runs(
     assert (answer.status_code, answer.json()) == (503, {"error": "unavailable"})
     assert answer.headers["retry-after"] == "60"
     assert reports.outcomes == []
+
+
+async def test_the_prefix_may_come_twice(gateway: Any) -> None:
+    """As huggingface_hub has it for `add_webhook("/webhooks/a")`."""
+
+    @webhook_endpoint("/webhooks/a")
+    def a(payload: dict[str, Any]) -> str:
+        return "a"
+
+    @webhook_endpoint("/webhooks/webhooks/b")
+    def b(payload: dict[str, Any]) -> str:
+        return "b"
+
+    http = await gateway()
+    for path, answer in (("a", "a"), ("webhooks/a", "a"), ("webhooks/b", "b")):
+        assert (await http.post(f"/webhooks/{path}", json={})).json() == answer
+    assert (await http.post("/webhooks/b", json={})).status_code == 404
+    assert (await http.post("/webhooks/webhooks/webhooks/a", json={})).status_code == 404

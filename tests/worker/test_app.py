@@ -451,3 +451,21 @@ async def test_a_background_task_that_fails_is_logged_and_the_answer_stays(
 
     assert (await call("later")).json() == "done"
     assert "too late" in caplog.text
+
+
+async def test_a_status_beside_the_answer_is_told_once(
+    call: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @webhook_endpoint
+    def pair(payload: dict[str, Any]) -> Any:
+        return {"error": "no"}, 422
+
+    @webhook_endpoint
+    def other_pair(payload: dict[str, Any]) -> Any:
+        return "a", 7
+
+    for name in ("pair", "pair", "other_pair"):
+        assert (await call(name)).status_code == 200
+    [said] = caplog.messages
+    assert said.startswith("pair returned (..., 422), which is sent as a list, with status 200.")
+    assert "JSONResponse(content, status_code=422)" in said
