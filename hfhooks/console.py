@@ -260,7 +260,7 @@ class Console:
         """Say that nothing comes from outside."""
         if self._json_lines:
             self._json(type="tunnel", state="down", url=url)
-        self.note(f"no public URL for now: {why} Trying again.")
+        self.note(f"no public URL for now: {why.rstrip('.')}. Trying again.")
 
     def progress(self, text: str) -> None:
         """Say how far something is that takes long; on a terminal a percentage stays in place."""

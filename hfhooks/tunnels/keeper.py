@@ -105,14 +105,15 @@ class Keeper:
             try:
                 async with self._tunnel.open(self._local_url, self) as url:
                     await self._watch(url)
-            except TunnelError as error:
-                is_final = must_open or isinstance(error, CredentialsError)
+            except Exception as error:  # noqa: BLE001 # whatever it is, somebody waits
+                why = _explained(error)
+                is_final = must_open or isinstance(why, CredentialsError)
                 if is_final and not self._has_started:
-                    self._settle(error)
+                    self._settle(why)
                     return
                 if self._now() > self._up_since + LIVED_WELL:
                     failures = 0
-                self._say_down(str(error))
+                self._say_down(str(why))
             failures += 1
             await asyncio.sleep(self._pause(failures))
 
@@ -179,3 +180,9 @@ class Keeper:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _explained(error: Exception) -> TunnelError:
+    if isinstance(error, TunnelError):
+        return error
+    return TunnelError(str(error) or type(error).__name__, getattr(error, "help", None))

@@ -68,7 +68,9 @@ def end_orphans(home: Path) -> None:
             continue
         with suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads((folder / RECORD).read_text())
-            if _command_of(record["pid"]) == record["command"]:  # no other has its number now
+            command = _command_of(record["pid"])
+            # Another program may have its number now.
+            if command and (command == record["command"] or str(folder) in command):
                 os.kill(record["pid"], 9)
         shutil.rmtree(folder, ignore_errors=True)
 

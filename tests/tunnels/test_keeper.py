@@ -21,7 +21,7 @@ class FakeTunnel:
     must_answer = True
 
     def __init__(self) -> None:
-        self.urls: list[str | TunnelError] = [URL]
+        self.urls: list[str | Exception] = [URL]
         """What the next openings come to; the last of them again and again."""
         self.opened = self.closed = 0
         self.report: Report | None = None
@@ -30,7 +30,7 @@ class FakeTunnel:
     async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:
         self.opened += 1
         url = self.urls.pop(0) if len(self.urls) > 1 else self.urls[0]
-        if isinstance(url, TunnelError):
+        if isinstance(url, Exception):
             raise url
         self.report = report
         try:
@@ -130,6 +130,14 @@ async def test_one_that_may_open_is_tried_again(world: World) -> None:
     assert (world.keeper.url, world.said) == (None, ["down None no network"])
     await until(lambda: world.keeper.is_up)
     assert world.said == ["down None no network", f"up {URL}"]
+
+
+async def test_what_nobody_has_foreseen_keeps_nobody_waiting(world: World) -> None:
+    world.tunnel.urls = [OSError(28, "No space left on device"), KeyError("x"), URL]
+    with pytest.raises(TunnelError, match="No space left on device"):
+        await world.keeper.start(must_open=True)
+    await world.keeper.start(must_open=False)
+    await until(lambda: world.keeper.is_up)
 
 
 async def test_with_wrong_credentials_trying_is_no_use(world: World) -> None:
