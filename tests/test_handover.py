@@ -23,6 +23,11 @@ def train(payload: WebhookPayload):
 
 print("the script has run")
 """
+CTRL_C = """
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # one of a background job is deaf to it
+os.kill(os.getpid(), signal.SIGINT)
+"""
 
 
 def pythons() -> Iterator[str]:
@@ -131,7 +136,7 @@ def test_however_it_comes_to_its_end(
         ("raise ValueError('no')", 1),
         ("import sys; sys.exit(3)", 3),
         ("import sys; sys.exit('no')", 1),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        (CTRL_C, -signal.SIGINT),
         ("import os; os._exit(4)", 4),
     ],
 )
