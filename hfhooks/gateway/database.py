@@ -45,6 +45,9 @@ DISK_ERRORS = (
 """Result codes that say nothing about what is in the file."""
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
+"""File systems of other machines."""
 GIVE_BACK_PAGES = 512
 """Pages, of 4 KiB as a rule, that are given back to the disk at once."""
 
@@ -291,9 +294,28 @@ def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def _create(path: Path) -> None:
     _make(path.parent)
+    if (kind := _file_system(path.parent)) in NETWORK:
+        raise JournalError(
+            f"the journal in {path.parent} would be on a network file system ({kind}), "
+            "where locks and syncs cannot be trusted.",
+            help="Choose a folder on a disk of this machine: --state-dir FOLDER",
+        )
     # SQLite would create it readable by everyone.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the kind of file system a folder is on, where Linux tells it."""
+    try:
+        lines = MOUNTS.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    # https://www.kernel.org/doc/html/latest/filesystems/proc.html, 3.5; the last mount counts
+    mounts = {line.split()[4]: line.partition(" - ")[2].split()[0] for line in lines}
+    folder = folder.resolve()
+    homes = (mounts.get(str(home)) for home in (folder, *folder.parents))
+    return next(filter(None, homes), None)
 
 
 def _make(folder: Path) -> None:

@@ -137,6 +137,26 @@ def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> N
         opened()
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_trusted"), [("nfs4", False), ("cifs", False), ("ext4", True), ("overlay", True)]
+)
+def test_one_on_another_machine_is_not_trusted(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_trusted: bool
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        f"24 23 0:21 / {tmp_path} rw shared:2 master:1 - {kind} host:/export rw,vers=4\n"
+    )
+    monkeypatch.setattr("hfhooks.gateway.database.MOUNTS", mounts)
+    if is_trusted:
+        opened()
+        return
+    with pytest.raises(JournalError, match=rf"on a network file system \({kind}\)") as caught:
+        opened()
+    assert caught.value.help and "--state-dir" in caught.value.help
+
+
 def test_one_that_cannot_be_opened_leaves_no_thread(opened: Open, tmp_path: Path) -> None:
     before = threading.active_count()
     (tmp_path / "deep").mkdir()
