@@ -20,6 +20,8 @@ RECOVERS_WITHIN = 60.0
 """Seconds after which one that is down is closed and opened, whatever it tries by itself."""
 LIVED_WELL = 10.0
 """Seconds of use after which the loss of a tunnel counts as the first."""
+AGAIN_AFTER = 1.0
+"""Seconds after which the keeper is told to stop again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
 """Seconds between two tries; each is about twice the one before."""
 
@@ -66,6 +68,7 @@ class Keeper:
         self._answers_within, self._recovers_within = answers_within, recovers_within
         self._first_pause = first_pause
         self._probe = probe
+        self._is_stopping = False
         self._up_since = inf
         self._told: asyncio.Queue[str | TunnelError] = asyncio.Queue()
         """What the tunnel says of itself: where it leads from, or why it has ended."""
@@ -84,10 +87,11 @@ class Keeper:
 
     async def stop(self) -> None:
         """Close the tunnel."""
-        if self._task:
+        self._is_stopping = True
+        # Being told once may be lost: to what closing it raises, and to `wait_for` before 3.12.
+        while self._task and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task}, timeout=AGAIN_AFTER)
 
     def changed(self, url: str) -> None:
         self._told.put_nowait(url)
@@ -106,6 +110,8 @@ class Keeper:
                 async with self._tunnel.open(self._local_url, self) as url:
                     await self._watch(url)
             except Exception as error:  # noqa: BLE001 # whatever it is, somebody waits
+                if self._is_stopping:
+                    return
                 why = _explained(error)
                 is_final = must_open or isinstance(why, CredentialsError)
                 if is_final and not self._has_started:

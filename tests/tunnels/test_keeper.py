@@ -24,6 +24,7 @@ class FakeTunnel:
         self.urls: list[str | Exception] = [URL]
         """What the next openings come to; the last of them again and again."""
         self.opened = self.closed = 0
+        self.fails_to_close = False
         self.report: Report | None = None
 
     @asynccontextmanager
@@ -37,6 +38,8 @@ class FakeTunnel:
             yield url
         finally:
             self.closed += 1
+            if self.fails_to_close:
+                raise OSError("it would not end")
 
 
 class World:
@@ -226,3 +229,36 @@ async def test_stopping_closes_it_at_any_time(world: World) -> None:
     await world.keeper.stop()
     assert world.tunnel.closed == 1
     starting.cancel()
+
+
+async def test_stopping_stops_even_where_closing_fails(world: World) -> None:
+    await world.keeper.start(must_open=True)
+    world.tunnel.fails_to_close = True
+    async with asyncio.timeout(10):
+        await world.keeper.stop()
+    assert (world.tunnel.opened, world.tunnel.closed) == (1, 1)
+
+
+async def test_stopping_stops_even_where_it_is_not_heard_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.tunnels.keeper.AGAIN_AFTER", 0.01)
+    await world.keeper.start(must_open=True)
+    told_within, calls = world.keeper._told_within, 0
+
+    async def deaf_once(seconds: float) -> str | None:
+        nonlocal calls
+        calls += 1
+        try:
+            return await told_within(seconds)
+        except asyncio.CancelledError:
+            if calls > 1:
+                raise
+            return None
+
+    monkeypatch.setattr(world.keeper, "_told_within", deaf_once)
+    world.report.changed(URL)
+    await until(lambda: calls)
+    async with asyncio.timeout(10):
+        await world.keeper.stop()
+    assert world.tunnel.closed == 1
