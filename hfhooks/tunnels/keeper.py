@@ -88,7 +88,7 @@ class Keeper:
     async def stop(self) -> None:
         """Close the tunnel."""
         self._is_stopping = True
-        # Being told once may be lost: to what closing it raises, and to `wait_for` before 3.12.
+        # Being told once may be lost to what closing it raises.
         while self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=AGAIN_AFTER)
@@ -146,12 +146,13 @@ class Keeper:
 
     async def _told_within(self, seconds: float) -> str | None:
         """Return a URL the tunnel says it has now, if it does in so many seconds."""
+        told = None
         with suppress(TimeoutError):
-            told = await asyncio.wait_for(self._told.get(), seconds)
-            if isinstance(told, TunnelError):
-                raise told
-            return told
-        return None
+            async with asyncio.timeout(seconds):  # `wait_for` may lose a cancellation before 3.12
+                told = await self._told.get()
+        if isinstance(told, TunnelError):
+            raise told
+        return told
 
     def _pause(self, failures: int) -> float:
         if failures == 0:
