@@ -18,8 +18,8 @@ import psutil
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JSON = {"content-type": "application/json"}
-WAITING = "note: still "
-"""How a line begins that says that something takes long."""
+WAITING = ("note: still ", "note: background tasks are still running")
+"""How lines begin that say that something takes long."""
 COMMAND = [sys.executable, "-m", "hfhooks"]
 
 

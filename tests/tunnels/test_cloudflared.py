@@ -71,7 +71,7 @@ def test_one_that_dies_is_started_again(start: Start, app: Path, cloudflared: Cl
     cloudflared.die()
     wait_until(lambda: len(server.lines) > 1, timeout=20)
     cloudflared.revive()
-    assert "Unauthorized: Tunnel not found" in server.stderr
+    wait_until(lambda: "Unauthorized: Tunnel not found" in server.stderr)
     wait_until(lambda: server.events[-1]["type"] == "tunnel" and server.events[-1]["state"] == "up")
 
 

@@ -207,7 +207,7 @@ def test_a_lost_session_is_said_and_found_again(start: Start, app: Path, agent: 
     agent.obey("drop")
     wait_until(lambda: tunnel_lines(server), timeout=20)
     assert tunnel_lines(server) == [{"type": "tunnel", "state": "down", "url": url}]
-    assert "note: no public URL for now: " in server.stderr
+    wait_until(lambda: "note: no public URL for now: " in server.stderr)
     agent.obey("restore")
     wait_until(lambda: len(tunnel_lines(server)) == 2, timeout=20)
     assert tunnel_lines(server)[1] == {"type": "tunnel", "state": "up", "url": url}
@@ -242,7 +242,7 @@ def test_an_agent_that_dies_is_started_again(start: Start, app: Path, agent: Ngr
     agent.obey("die")
     wait_until(lambda: [line["state"] for line in tunnel_lines(server)] == ["down", "up"], 30)
     assert agent.state["pid"] != pid
-    assert "the ngrok agent has ended." in server.stderr
+    wait_until(lambda: "the ngrok agent has ended." in server.stderr)
 
 
 def test_deliveries_come_through_reloads(
