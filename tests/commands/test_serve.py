@@ -642,7 +642,7 @@ def test_what_cannot_start_is_said_in_a_line(
 ) -> None:
     if text:
         script(text)
-    result = run_command("serve", *arguments, cwd=tmp_path)
+    result = run_command("serve", *arguments, cwd=tmp_path, env={"HFHOOKS_PORT": "0"})
     lines = lines_of(result)
     assert result.returncode == code
     assert lines[0].startswith(error)
