@@ -17,6 +17,7 @@ from typing import Any
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.gateway.client import WorkerClient
+from hfhooks.gateway.passage import Site
 from hfhooks.state import is_alive
 from hfhooks.worker.loading import Target
 from hfhooks.worker.spawn import WorkerProcess
@@ -47,6 +48,10 @@ class Child:
         """What came back since the last `ping`."""
         self.is_warm = asyncio.Event()
         """It has imported what it can before it is told what to load."""
+        self.on_late_failure: Callable[[int, int, str], None] = lambda *_: None
+        """Hears which delivery's attempt has failed after its answer, and how."""
+        self.site: Site | None = None
+        """What it serves beside endpoints, once it has loaded them."""
         self._process = process
         try:
             self._start_listening()
@@ -94,6 +99,8 @@ class Child:
             raise _failure(report)
         port = report["port"]
         self._client = WorkerClient(port, self._token) if port else WorkerClient(str(self._socket))
+        if report["has_site"]:
+            self.site = Site(self._client, report["has_page"])
         return [Endpoint.from_json(row) for row in report["endpoints"]]
 
     @property
@@ -149,6 +156,8 @@ class Child:
                 self.is_alive = True
             elif report["type"] == "responsive":
                 self.is_responsive = True
+            elif report["type"] == "failed_late":
+                self._tell(self.on_late_failure, report["id"], report["attempt"], report["error"])
             elif report["type"] == "preloaded":
                 self._tell(self.is_warm.set)
             else:

@@ -183,12 +183,15 @@ class Console:
         """Show a delivery whose handler has run, with the traceback if it raised."""
         delivery, attempt = outcome.delivery, outcome.attempt
         after = outcome.retry_after
+        reason = "" if after is None else f"again in {_duration(after)}"
+        if outcome.is_amended:
+            reason = "in the background, after the answer"
         self._delivery(
             delivery,
             attempt.http_status or 500,
             attempt.number,
             attempt.duration,
-            "" if after is None else f"again in {_duration(after)}",
+            reason,
         )
         if attempt.error:
             _print_trace(self._err, attempt.error.rstrip().splitlines())

@@ -8,12 +8,24 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from inspect import unwrap
 from types import FunctionType
-from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from hfhooks.errors import EndpointError, HfhooksError, place
 from hfhooks.events import Filter, nearest
 from hfhooks.handover import hand_over, hand_over_at_exit, main_script
 from hfhooks.redact import redact
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 __all__ = [
     "Endpoint",
@@ -85,11 +97,27 @@ class Registration:
         return place(code.co_filename, code.co_firstlineno) if code else repr(self.handler)
 
 
+class OwnServer(Protocol):
+    """What a script's server object brings beside its endpoints."""
+
+    ui: object
+
+    @property
+    def has_own_app(self) -> bool:
+        """Whether it brings anything."""
+
+    @property
+    def fastapi_app(self) -> "FastAPI":
+        """The application that the endpoints are to be part of."""
+
+
 class Registry:
     """The endpoints declared by the scripts that are being loaded."""
 
     def __init__(self, is_served: bool = False) -> None:
         self.registrations: dict[str, Registration] = {}
+        self.servers: list[OwnServer] = []
+        """The server objects that the scripts have created."""
         self.is_served = is_served
         """True in a worker, where the command that loads the script also serves it."""
 

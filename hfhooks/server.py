@@ -1,29 +1,63 @@
 """The server object that a script may create."""
 
-import warnings
 from collections.abc import Callable
-from typing import Any, Unpack, overload
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
-from hfhooks.endpoints import H, Options, declare, run_served
+from hfhooks.endpoints import H, Options, current_registry, declare, run_served
 from hfhooks.secret import checked_secret
 
-__all__ = ["WebhooksServer"]
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["Lifespan", "WebhooksServer"]
+
+Lifespan: TypeAlias = Callable[["FastAPI"], AbstractAsyncContextManager[Any]]
 
 
 class WebhooksServer:
-    """Endpoints that share a secret.
+    """Endpoints that share a secret, and what is served beside them.
 
-    `webhook_secret` is what the Hub must send in `X-Webhook-Secret` or `?secret=`; without it the
-    environment's `WEBHOOK_SECRET` counts, and `WEBHOOK_SECRET_PREVIOUS` beside it. Raises
-    `SecretError` for a blank or non-ASCII one.
+    `ui` is shown at `/` and below: Gradio's Blocks, or any ASGI application. `webhook_secret` is
+    what the Hub must send in `X-Webhook-Secret` or `?secret=`; without it the environment's
+    `WEBHOOK_SECRET` counts, and `WEBHOOK_SECRET_PREVIOUS` beside it. `lifespan` is entered before
+    the first delivery and left after the last one, as FastAPI does: an async context manager that
+    is called with the application. Raises `SecretError` for a blank or non-ASCII secret.
     """
 
-    def __init__(self, ui: object = None, webhook_secret: str | None = None) -> None:
-        if ui is not None:
-            warnings.warn("WebhooksServer(ui=...) is not shown yet.", stacklevel=2)
+    def __init__(
+        self,
+        ui: object = None,
+        webhook_secret: str | None = None,
+        *,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        self.ui = ui
+        self.lifespan = lifespan
         self.webhook_secret = None
         if webhook_secret is not None:
             self.webhook_secret = checked_secret(webhook_secret, "webhook_secret")
+        self._fastapi_app: FastAPI | None = None
+        current_registry().servers.append(self)
+
+    @property
+    def fastapi_app(self) -> "FastAPI":
+        """The application that the endpoints are part of, for routes and middleware of one's own.
+
+        What it answers itself is neither recorded nor retried.
+        """
+        if self._fastapi_app is None:
+            from fastapi import FastAPI
+
+            self._fastapi_app = FastAPI(
+                docs_url=None, redoc_url=None, openapi_url=None, lifespan=self.lifespan
+            )
+        return self._fastapi_app
+
+    @property
+    def has_own_app(self) -> bool:
+        """Something is served beside the endpoints, or before them."""
+        return bool(self.ui is not None or self.lifespan or self._fastapi_app)
 
     @overload
     def add_webhook(

@@ -26,6 +26,7 @@ from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
 from hfhooks.gateway.limits import READ_WITHIN, most_connections
 from hfhooks.gateway.listener import Listener, bind
 from hfhooks.gateway.memory import recall, remember
+from hfhooks.gateway.passage import Site
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.loop import run
@@ -164,6 +165,7 @@ class _Server:
             patience=patience,
             max_body=settings.max_body,
             most_connections=connections,
+            site_for=self._gateway.site_for,
         )
         port = own.getsockname()[1]
         self._inspector_url = f"http://{LOOPBACK}:{port}"
@@ -288,13 +290,18 @@ class _Server:
         if not leaving.done():
             self._console.note("background tasks are still running; Ctrl-C again stops at once.")
         await leaving
+        await self._dispatcher.settle()
 
     def on_ready(
-        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+        self,
+        client: WorkerClient,
+        endpoints: list[Endpoint],
+        site: Site | None,
+        reloaded_in: float | None,
     ) -> None:
         """Let the worker that is ready have the deliveries."""
         before, self._endpoints = self._endpoints, endpoints
-        self._gateway.publish(endpoints)
+        self._gateway.publish(endpoints, site)
         self._dispatcher.use(client, endpoints)
         with suppress(OSError):  # no room: it is needed only if the next start is a broken one
             remember(self._journal.path.parent, endpoints, environment_secrets(os.environ))
@@ -320,6 +327,10 @@ class _Server:
         """Hold the deliveries."""
         self._dispatcher.lose()
         self._console.note(reason)
+
+    def on_late_failure(self, id: int, number: int, error: str) -> None:
+        """Let the delivery count as failed."""
+        self._dispatcher.fail(id, number, error)
 
     def on_trouble(self, text: str) -> None:
         """Tell the person at the terminal."""

@@ -12,6 +12,7 @@ from hfhooks.child import Child, WorkerDied
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError, UsageError
 from hfhooks.gateway.client import WorkerClient
+from hfhooks.gateway.passage import Site
 from hfhooks.watcher import Watcher
 from hfhooks.worker.loading import Target, check_syntax
 from hfhooks.worker.spawn import WorkerProcess
@@ -46,10 +47,15 @@ class Observer(Protocol):
     """Who is told what becomes of workers."""
 
     def on_ready(
-        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+        self,
+        client: WorkerClient,
+        endpoints: list[Endpoint],
+        site: Site | None,
+        reloaded_in: float | None,
     ) -> None:
         """A worker takes deliveries from now on, instead of the one before.
 
+        `site` is what it serves beside the endpoints.
         `reloaded_in` is set when it has a new version of the scripts: how many seconds ago they
         were changed.
         """
@@ -59,6 +65,9 @@ class Observer(Protocol):
 
     def on_lost(self, reason: str) -> None:
         """No worker takes deliveries."""
+
+    def on_late_failure(self, id: int, number: int, error: str) -> None:
+        """What this attempt at a delivery left to be done after its answer has failed."""
 
     def on_trouble(self, text: str) -> None:
         """Something else that a person should know."""
@@ -216,7 +225,7 @@ class Supervisor:
         waited = 0.0
         try:
             while not (loading.done() or changing.done()):
-                if waited:
+                if waited and self._has_started:
                     self._observer.on_trouble(f"still loading the new {targets[0].label} …")
                 if waited >= limit:
                     what = f"{targets[0].label}: not loaded after {waited:.0f} s, so given up."
@@ -248,7 +257,8 @@ class Supervisor:
         duration = time.monotonic() - self._changed_at if is_new else None
         self._changed.clear()
         self._shown = ""
-        self._observer.on_ready(child.client, endpoints, duration)
+        child.on_late_failure = self._observer.on_late_failure
+        self._observer.on_ready(child.client, endpoints, child.site, duration)
         if self._guard:
             self._guard.cancel()
         self._guard = asyncio.create_task(self._replace_when_lost(child))

@@ -15,6 +15,7 @@ from hfhooks import supervisor
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.gateway.client import Interrupted, WorkerClient
+from hfhooks.gateway.passage import Site
 from hfhooks.supervisor import SPARES, Supervisor
 from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
@@ -45,7 +46,11 @@ class Watched:
         return await asyncio.wait_for(self.ready.get(), 30)
 
     def on_ready(
-        self, client: WorkerClient, endpoints: list[Endpoint], reloaded_in: float | None
+        self,
+        client: WorkerClient,
+        endpoints: list[Endpoint],
+        site: Site | None,
+        reloaded_in: float | None,
     ) -> None:
         self.ready.put_nowait((client, endpoints))
         if reloaded_in is not None:
@@ -56,6 +61,8 @@ class Watched:
 
     def on_lost(self, reason: str) -> None:
         self.lost.append(reason)
+
+    def on_late_failure(self, id: int, number: int, error: str) -> None: ...
 
     def on_trouble(self, text: str) -> None:
         self.troubles.append(text)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.limits import Refusal
-from hfhooks.gateway.listener import Request
+from hfhooks.gateway.message import Request
 from hfhooks.wire import SECRET_HEADER
 
 __all__ = ["Admission", "is_one_of", "without_secret"]

@@ -16,7 +16,8 @@ from hfhooks.gateway.admission import Admission, is_one_of, without_secret
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
 from hfhooks.gateway.journal import Delivery, Journal
 from hfhooks.gateway.limits import Refusal, check_media_type, json_object
-from hfhooks.gateway.listener import JSON, Answer, Headers, Request
+from hfhooks.gateway.message import JSON, Answer, Headers, Request
+from hfhooks.gateway.passage import Passed, Site
 from hfhooks.redact import redact
 from hfhooks.wire import (
     DELIVERY_HEADER,
@@ -92,14 +93,18 @@ class Gateway:
         self._most_unfinished = most_unfinished
         self._now = now
         self._endpoints: dict[str, Endpoint] = {}
+        self._site: Site | None = None
         self._endpoints_known = asyncio.Event()
 
-    def publish(self, endpoints: Iterable[Endpoint], are_all: bool = True) -> None:
-        """Accept deliveries for these endpoints from now on.
+    def publish(
+        self, endpoints: Iterable[Endpoint], site: Site | None = None, are_all: bool = True
+    ) -> None:
+        """Accept deliveries for these endpoints from now on; what else comes is for the `site`.
 
         Senders to others hear that there is no such endpoint, if these `are_all` there are.
         """
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._site = site
         if are_all:
             self._endpoints_known.set()
 
@@ -107,6 +112,14 @@ class Gateway:
         """Accept no further delivery."""
         self._is_stopping = True
         self._endpoints_known.set()
+
+    def site_for(self, request: Request) -> Site | None:
+        """Return the site that a request is for, None if it is for us."""
+        site, path = self._site, request.path
+        if site is None or path in ("/healthz", self._probe):
+            return None
+        is_theirs = site.has_page if path == "/" else self._find(path) is None
+        return site if is_theirs else None
 
     async def respond(self, request: Request) -> Answer:
         """Return the answer to a request, and see to what it asks."""
@@ -121,6 +134,8 @@ class Gateway:
     async def _answer(self, request: Request) -> Answer:
         if request.bad_head:
             raise request.bad_head
+        if isinstance(request, Passed):  # and nobody is there to take it
+            raise Refusal(503, "unavailable", {"retry-after": "5"})
         if request.path == "/":
             _check_method(request, "GET", "HEAD")
             return self._landing_page()
@@ -144,11 +159,14 @@ class Gateway:
             await self._wait_for_endpoints()
         if self._is_stopping:
             raise Refusal(503, "stopping", {"retry-after": "5"})
-        # huggingface_hub puts the prefix before a path that has it already.
-        for name in (path, path.removeprefix(PREFIX.rstrip("/"))):
-            if name in self._endpoints:
-                return self._endpoints[name]
+        if endpoint := self._find(path):
+            return endpoint
         raise Refusal(404, "not_found")
+
+    def _find(self, path: str) -> Endpoint | None:
+        # huggingface_hub puts the prefix before a path that has it already.
+        doubled = path.removeprefix(PREFIX.rstrip("/"))
+        return self._endpoints.get(path) or self._endpoints.get(doubled)
 
     async def _wait_for_endpoints(self) -> None:
         try:

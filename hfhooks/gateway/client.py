@@ -5,16 +5,19 @@ A general HTTP client costs five times the CPU on this hop, which every delivery
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httptools
 
 from hfhooks.wire import OUTCOME_HEADER, RETRY_AFTER_HEADER, TOKEN_HEADER
 
 __all__ = ["Connection", "Exhausted", "Interrupted", "Response", "WorkerClient", "WorkerGone"]
+
+
+P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class WorkerGone(Exception):
@@ -74,21 +77,18 @@ class WorkerClient:
             if not (connection := self._idle.pop()).is_closing:
                 break
         else:
-            connection = await self._open()
+            connection = await self.reach(lambda: Connection(self))
         self._in_use.add(connection)
         return connection
 
-    async def _open(self) -> "Connection":
+    async def reach(self, protocol: Callable[[], P]) -> P:
+        """Return a new connection that speaks this protocol. Raises `WorkerGone`."""
         loop = asyncio.get_running_loop()
         try:
             if isinstance(self._address, int):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), "127.0.0.1", self._address
-                )
+                _, connection = await loop.create_connection(protocol, "127.0.0.1", self._address)
             else:
-                _, connection = await loop.create_unix_connection(
-                    lambda: Connection(self), self._address
-                )
+                _, connection = await loop.create_unix_connection(protocol, self._address)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 raise Exhausted(str(error)) from error

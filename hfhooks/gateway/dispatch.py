@@ -54,6 +54,8 @@ class Outcome:
     """None when the worker died."""
     retry_after: float | None = None
     """Seconds until the next attempt, where there will be one."""
+    is_amended: bool = False
+    """It was told before: what the handler left to be done after its answer has failed."""
 
 
 @dataclass(order=True)
@@ -118,6 +120,7 @@ class Dispatcher:
         self._suspects: list[_Job] = []
         self._suspects_running = 0
         self._attempts: dict[asyncio.Task[None], _Job] = {}
+        self._amendments: set[asyncio.Task[None]] = set()
         self._retries: dict[int, tuple[asyncio.TimerHandle, _Job]] = {}
         """What waits for another attempt, and what makes it due."""
         self._changed = asyncio.Event()
@@ -355,6 +358,27 @@ class Dispatcher:
             loop = asyncio.get_running_loop()
             self._retries[job.id] = loop.call_later(outcome.retry_after, self._due, job), job
         self._on_outcome(outcome)
+
+    def fail(self, id: int, number: int, error: str) -> None:
+        """Record that what a handler left to be done after its answer has failed, and tell."""
+        amendment = asyncio.create_task(self._fail(id, number, error))
+        self._amendments.add(amendment)
+        amendment.add_done_callback(self._amendments.discard)
+
+    async def _fail(self, id: int, number: int, error: str) -> None:
+        # The news of it may be faster than the answer.
+        if attempts := [attempt for attempt, job in self._attempts.items() if job.id == id]:
+            await asyncio.wait(attempts)
+        with suppress(JournalError):  # the server ends by it
+            await self._journal.fail(id, number, error)
+            delivery = self._journal.get(id)
+            attempt = next((a for a in self._journal.attempts(id) if a.number == number), None)
+            if delivery and attempt:
+                self._on_outcome(Outcome(delivery, attempt, None, is_amended=True))
+
+    async def settle(self) -> None:
+        """Return when all that is known is recorded."""
+        await asyncio.gather(*self._amendments)
 
     def _due(self, job: _Job) -> None:
         timer, _ = self._retries.pop(job.id)

@@ -90,6 +90,12 @@ INSERT_ATTEMPT = """
 INSERT INTO attempts (delivery_id, number, started_at, duration, status, http_status, answer, error)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+FAIL_ATTEMPT = """
+UPDATE attempts SET status = 'failed', error = ? WHERE delivery_id = ? AND number = ?
+"""
+FAIL_DELIVERY = """
+UPDATE deliveries SET status = 'failed' WHERE id = ? AND attempts = ? AND status = 'succeeded'
+"""
 RECOVER = """
 INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
     SELECT id, attempts, started_at, 0, 'interrupted', x'' FROM deliveries
@@ -264,6 +270,18 @@ class Journal:
             return True
 
         return await self._database.commit(end, can_wait=True)
+
+    async def fail(self, id: int, number: int, error: str) -> None:
+        """Note that what an attempt left to be done after its answer has failed.
+
+        Raises `JournalError`.
+        """
+
+        def amend(connection: sqlite3.Connection) -> None:
+            connection.execute(FAIL_ATTEMPT, (error[-KEPT_ANSWER:], id, number))
+            connection.execute(FAIL_DELIVERY, (id, number))
+
+        await self._database.commit(amend, can_wait=True)
 
     def unfinished(self) -> list[Unfinished]:
         """Return the deliveries that still want a handler, in order of arrival."""

@@ -11,17 +11,16 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import cache, lru_cache
 from http import HTTPStatus
 from math import inf
-from typing import Any, TypeAlias
-from urllib.parse import unquote
+from typing import Any
 
 import httptools
 
 from hfhooks.errors import StartError, UsageError
+from hfhooks.gateway.client import WorkerGone
 from hfhooks.gateway.limits import (
     HEAR_WITHIN,
     MAX_BODY,
@@ -33,107 +32,23 @@ from hfhooks.gateway.limits import (
     Room,
     check_head,
 )
+from hfhooks.gateway.message import Answer, Request
+from hfhooks.gateway.passage import Passed, Site
 from hfhooks.wire import BODILESS
 
-__all__ = ["JSON", "Answer", "Headers", "Listener", "Request", "bind"]
+__all__ = ["Listener", "bind"]
 
-Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+TAKE_WITHIN = 60.0
+"""Seconds in which something must come, or go, of what is passed on."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at the connections' deadlines."""
-JSON = (b"content-type", b"application/json")
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    headers: Headers = (JSON,)
-
-
-class Request:
-    """One request: its head is there, its body may be arriving."""
-
-    def __init__(
-        self, method: str, target: bytes, headers: list[tuple[str, str]], room: Room
-    ) -> None:
-        path, _, query = target.partition(b"?")
-        self.method = method
-        self.path = unquote(path.decode("latin-1"))
-        self.query = query.decode("latin-1")
-        self.headers = headers
-        """Names in lower case."""
-        self.fields = dict(headers)
-        self.bad_head: Refusal | None = None
-        """Why nothing else of it is looked at."""
-        self.stays = False
-        """Its sender may send another one on the same connection."""
-        self.is_whole = False
-        self.on_wanted: Callable[[], None] | None = None
-        """Called when the body is wanted and has not come."""
-        self._room = room
-        self._refusal: Refusal | None = None
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._arrived: asyncio.Future[None] | None = None
-
-    @property
-    def has_body(self) -> bool:
-        return "transfer-encoding" in self.fields or self.fields.get("content-length", "0") != "0"
-
-    async def body(self) -> bytes:
-        """Return the body. Raises `Refusal` when it is too big or too slow, or breaks off."""
-        if not (self.is_whole or self._refusal):
-            self._arrived = asyncio.get_running_loop().create_future()
-            if self.on_wanted:
-                self.on_wanted()
-            await self._arrived
-        if self._refusal:
-            raise self._refusal
-        return b"".join(self._chunks)
-
-    def expect(self, length: str) -> None:
-        """Note what the head says about the length of the body."""
-        if int(length) > self._room.max_body:
-            self.refuse(Refusal(413, "too_big"))
-
-    def take(self, chunk: bytes) -> None:
-        """Add a part of the body."""
-        if self._refusal:
-            return
-        try:
-            self._room.take(self._size + len(chunk), len(chunk))
-        except Refusal as refusal:
-            self.refuse(refusal)
-        else:
-            self._size += len(chunk)
-            self._chunks.append(chunk)
-
-    def complete(self) -> None:
-        """Note that all of it is there."""
-        self.is_whole = True
-        self._wake()
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Note why the body is not accepted; the first reason counts."""
-        self._refusal = self._refusal or refusal
-        self.forget()
-        self._wake()
-
-    def forget(self) -> None:
-        """Hold the body no longer."""
-        self._room.held -= self._size
-        self._size = 0
-        self._chunks.clear()
-
-    def _wake(self) -> None:
-        if self._arrived and not self._arrived.done():
-            self._arrived.set_result(None)
 
 
 class Listener:
     """Hands requests that come in at a bound socket to `respond`, and sends what it answers.
 
-    `patience` is how many seconds after `stop` the last answers may take.
+    Those that `site_for` finds a site for are passed on to it. `patience` is how many seconds after
+    `stop` the last answers may take.
     """
 
     def __init__(
@@ -145,8 +60,13 @@ class Listener:
         max_body: int = MAX_BODY,
         read_within: float = READ_WITHIN,
         most_connections: int = MOST_CONNECTIONS,
+        site_for: Callable[[Request], Site | None] = lambda _: None,
     ) -> None:
         self.respond = respond
+        self.site_for = site_for
+        self.passing = 0
+        """How many requests are being passed on."""
+        self.most_passing = most_connections // 2
         self.read_within = read_within
         self.room = Room(max_body)
         self._sock = sock
@@ -226,6 +146,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._is_deaf = False
         """What still comes is thrown away."""
+        self._switching: Passed | None = None
+        """The one whose sender has gone on, or wants to, with another protocol than HTTP."""
         self._is_choked = False
         """What was sent is not taken, so there is no next answer."""
         self._has_ended = False
@@ -239,9 +161,11 @@ class _Connection(asyncio.Protocol):
         return not (self._current or self._is_in_head or self._is_deaf)
 
     def leave(self) -> None:
-        """Close it, now or when its answer is sent."""
+        """Close it, now or when its answer is sent; a stream may have no end."""
         if self.is_resting:
             self._transport.close()
+        elif isinstance(self._current, Passed):
+            self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -255,6 +179,8 @@ class _Connection(asyncio.Protocol):
             self._fail(Refusal(408, "too_slow"))
         elif self._arriving:
             self._arriving.refuse(Refusal(408, "too_slow"))
+        elif self._is_choked:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -267,6 +193,8 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             self._waiting.popleft().forget()
         self._break_off()
+        if isinstance(self._current, Passed):
+            self._current.refuse(Refusal(400, "incomplete"))
 
     def eof_received(self) -> bool:
         # Who has nothing more to say may still listen to the answer.
@@ -276,21 +204,33 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_choked = True
+        if isinstance(self._current, Passed):
+            self._current.hold(True)
+            self._allow(TAKE_WITHIN)
 
     def resume_writing(self) -> None:
         self._is_choked = False
+        if isinstance(self._current, Passed):
+            self._current.hold(False)
+            self.deadline = inf
         if self._current is None and not self._is_deaf:
             self._rest()
 
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        if self._switching:
+            self._switching.take(data)
+            return
         if self._is_in_head:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_deaf = True  # what follows is none of our business
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._switching:
+                self._switching.take(data[upgrade.args[0] :])
+            else:
+                self._is_deaf = True  # what follows is none of our business
         except httptools.HttpParserError:
             self._fail(Refusal(400, "bad_request"))
         if self._is_in_head and self._head_size > MOST_HEAD:
@@ -322,6 +262,8 @@ class _Connection(asyncio.Protocol):
             request.stays = parser.should_keep_alive() and version == "1.1"
         except Refusal as refusal:
             request.bad_head = refusal
+        else:
+            request = self._passed(request)
         if "content-length" in request.fields:
             request.expect(request.fields["content-length"])
         if request.fields.get("expect", "").lower() == "100-continue":
@@ -329,9 +271,21 @@ class _Connection(asyncio.Protocol):
         self._arriving = request
         self._take(request)
 
+    def _passed(self, request: Request) -> Request:
+        """Return it as it will be passed on, if there is a site that it is for."""
+        site = self._listener.site_for(request)
+        if site is None:
+            return request
+        switches = bool(self._parser.should_upgrade())
+        passed = Passed(request, self._target, site, switches=switches)
+        self._switching = passed if switches else None
+        return passed
+
     def on_body(self, body: bytes) -> None:
         if self._arriving:
             self._arriving.take(body)
+            if isinstance(self._arriving, Passed):
+                self._allow(TAKE_WITHIN)
 
     def on_message_complete(self) -> None:
         if self._arriving is self._current:
@@ -375,6 +329,8 @@ class _Connection(asyncio.Protocol):
         self._task = self._loop.create_task(self._answer(self._current))
 
     async def _answer(self, request: Request) -> None:
+        if isinstance(request, Passed) and await self._pass_on(request):
+            return
         try:
             answer = await self._listener.respond(request)
         except Exception as error:  # noqa: BLE001 # a fault of ours, and its sender is told no more
@@ -385,10 +341,33 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._send(request, answer)
 
+    async def _pass_on(self, request: Passed) -> bool:
+        """Send what the worker answers; False if it cannot be asked."""
+        if self._listener.passing >= self._listener.most_passing:
+            return False
+        self._listener.passing += 1
+        try:
+            stays = await request.pass_on(self._transport)
+        except WorkerGone:
+            return False
+        finally:
+            self._listener.passing -= 1
+        self._current = None
+        if not self._transport.is_closing():
+            self._go_on(request, stays and self._may_stay(request))
+        return True
+
     def _send(self, request: Request, answer: Answer) -> None:
-        stays = request.stays and request.is_whole and not self._listener.is_stopping
-        stays = stays and (not self._is_deaf or bool(self._waiting))
+        stays = self._may_stay(request)
         self._transport.write(_encoded(answer, stays, has_body=request.method != "HEAD"))
+        self._go_on(request, stays)
+
+    def _may_stay(self, request: Request) -> bool:
+        stays = request.stays and request.is_whole and not self._listener.is_stopping
+        return stays and (not self._is_deaf or bool(self._waiting))
+
+    def _go_on(self, request: Request, stays: bool) -> None:
+        """Wait for the next request, or end the connection so that the answer is heard."""
         if stays:
             self._rest()
         elif request.is_whole or self._has_ended:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hfhooks.gateway.app import refused
 from hfhooks.gateway.limits import Refusal
-from hfhooks.gateway.listener import Answer, Request
+from hfhooks.gateway.message import Answer, Request
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
 from hfhooks.loop import in_thread
 

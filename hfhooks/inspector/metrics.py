@@ -71,7 +71,8 @@ class Metrics:
     def finished(self, outcome: Outcome) -> None:
         endpoint = outcome.delivery.endpoint
         self.deliveries[endpoint, outcome.delivery.status] += 1
-        self.durations.setdefault(endpoint, Durations()).add(outcome.attempt.duration)
+        if not outcome.is_amended:
+            self.durations.setdefault(endpoint, Durations()).add(outcome.attempt.duration)
         self._reporter.finished(outcome)
 
     def ignored(self, delivery: Delivery, reason: str) -> None:

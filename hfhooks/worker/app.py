@@ -5,21 +5,22 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Annotated, Any, ForwardRef, cast
+from typing import Annotated, Any, ForwardRef, TypeAlias, cast
 
 from fastapi import Body, Depends, FastAPI, Request
 from fastapi.dependencies.utils import get_typed_signature
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.delivery import Delivery, Discard, Retry
-from hfhooks.endpoints import Endpoint, Handler, Registration
+from hfhooks.endpoints import Endpoint, Handler, Registration, Registry
 from hfhooks.errors import EndpointError
 from hfhooks.payload import WebhookPayload
 from hfhooks.secret import environment_secrets
@@ -35,29 +36,45 @@ from hfhooks.wire import (
     RETRY_AFTER_HEADER,
 )
 from hfhooks.worker.frames import users_text, users_traceback
+from hfhooks.worker.site import app_of
 
-__all__ = ["build"]
+__all__ = ["build", "other_routes"]
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
 Bare = inspect.Parameter.empty
+LateFailure: TypeAlias = Callable[[Delivery, str], None]
 log = logging.getLogger(__name__)
 
 
-def build(registrations: Sequence[Registration]) -> tuple[FastAPI, list[Endpoint]]:
+def build(
+    registry: Registry, on_late_failure: LateFailure | None = None
+) -> tuple[FastAPI, list[Endpoint]]:
     """Return the app that runs the handlers, and what the gateway must know of each endpoint.
+
+    An app that a script has made gets the endpoints that there are now instead of those it had.
+
+    `on_late_failure` hears of what fails after the answer, such as background tasks; where there
+    is none, that is logged.
 
     Raises `EndpointError` for a handler whose parameters cannot be filled, `SecretError` for a
     secret that cannot protect anything.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(RequestValidationError, _refused)
+    app = app_of(registry.servers)
     secrets = environment_secrets(os.environ)
-    endpoints = [_mount(app, registration, secrets) for registration in registrations]
-    return app, endpoints
+    hear = on_late_failure or _log_late_failure
+    routes = [_route(each, hear) for each in registry.registrations.values()]
+    app.router.routes[:] = [*routes, *other_routes(app)]
+    _Refusals.take_over(app)
+    return app, [_described(route, secrets) for route in routes]
 
 
-def _mount(app: FastAPI, registration: Registration, secrets: tuple[str, ...]) -> Endpoint:
+def other_routes(app: FastAPI) -> list[BaseRoute]:
+    """Return the routes that are no endpoints."""
+    return [route for route in app.router.routes if not isinstance(route, EndpointRoute)]
+
+
+def _route(registration: Registration, on_late_failure: LateFailure) -> "EndpointRoute":
     endpoint = registration.endpoint
     try:
         route = EndpointRoute(
@@ -65,16 +82,23 @@ def _mount(app: FastAPI, registration: Registration, secrets: tuple[str, ...]) -
         )
     except Exception as error:
         raise EndpointError(f"{registration.place}: {error}") from error
-    app.router.routes.append(route)
+    route.declared, route.on_late_failure = endpoint, on_late_failure
+    return route
+
+
+def _described(route: "EndpointRoute", secrets: tuple[str, ...]) -> Endpoint:
     return replace(
-        endpoint,
-        secrets=endpoint.secrets or secrets,
+        route.declared,
+        secrets=route.declared.secrets or secrets,
         takes_json=route.body_field is not None or route.dependant.request_param_name is None,
     )
 
 
 class EndpointRoute(APIRoute):
     """Sees to it that there is one whole answer, and says when its author did not write it."""
+
+    declared: Endpoint
+    on_late_failure: LateFailure
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = WholeAnswer(send)
@@ -85,7 +109,7 @@ class EndpointRoute(APIRoute):
             if task and task.cancelling():  # not by the handler: the worker stops
                 raise
             if answer.is_sent:
-                log.error("After the answer was sent:\n%s", users_traceback(error))
+                self.on_late_failure(_delivery_of(Request(scope)), users_traceback(error))
             else:
                 await _told(error)(scope, receive, send)
 
@@ -136,8 +160,27 @@ def _told(error: BaseException) -> Response:
     return _report(500, RAISED, users_traceback(error))
 
 
-async def _refused(_: Request, error: Any) -> Response:
-    return _report(422, REFUSED, "\n".join(_reasons(error)))
+def _log_late_failure(delivery: Delivery, error: str) -> None:
+    log.error("After the answer was sent:\n%s", error)
+
+
+class _Refusals:
+    """Tells the gateway when a handler's model refuses a payload; other routes answer as before."""
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+
+    @classmethod
+    def take_over(cls, app: FastAPI) -> None:
+        theirs = app.exception_handlers[RequestValidationError]
+        if not isinstance(theirs, cls):
+            app.exception_handlers[RequestValidationError] = cls(theirs)
+
+    async def __call__(self, request: Request, error: Any) -> Response:
+        if isinstance(request.scope.get("route"), EndpointRoute):
+            return _report(422, REFUSED, "\n".join(_reasons(error)))
+        answer = self._theirs(request, error)
+        return cast("Response", await answer if inspect.isawaitable(answer) else answer)
 
 
 def _report(
@@ -223,6 +266,10 @@ def _typed(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 async def _delivery(request: Request) -> Delivery:
+    return _delivery_of(request)
+
+
+def _delivery_of(request: Request) -> Delivery:
     described = request.headers.get(ATTEMPT_HEADER)
     if described is None:  # not by way of our gateway
         return Delivery(webhook_id=request.headers.get("webhook-id"))

@@ -14,10 +14,18 @@ REST_WITHIN = 24 * 3600
 
 
 class Listener(uvicorn.Server):
-    """Serves an ASGI app on a socket that is bound already; `stop` ends it."""
+    """Serves an ASGI app on a socket that is bound already; `stop` ends it.
+
+    One that `is_plain` has no WebSockets.
+    """
 
     def __init__(
-        self, app: Any, sock: socket.socket, on_started: Callable[[], None] = lambda: None
+        self,
+        app: Any,
+        sock: socket.socket,
+        on_started: Callable[[], None] = lambda: None,
+        *,
+        is_plain: bool = True,
     ) -> None:
         self._sock = sock
         self._on_started = on_started
@@ -29,8 +37,9 @@ class Listener(uvicorn.Server):
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
-                date_header=False,
-                ws="none",
+                date_header=not is_plain,
+                lifespan="off",
+                ws="none" if is_plain else "auto",
                 timeout_keep_alive=REST_WITHIN,
             )
         )

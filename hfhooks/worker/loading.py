@@ -14,12 +14,20 @@ from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
-from hfhooks.endpoints import Registration, Registry, collecting
+from hfhooks.endpoints import Registry, collecting
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
 from hfhooks.worker.frames import is_users, users_text
 from hfhooks.worker.sources import FreshLoader, fresh_finder
 
-__all__ = ["DEFAULT_SCRIPTS", "Target", "check_syntax", "find_targets", "first_on_path", "load"]
+__all__ = [
+    "DEFAULT_SCRIPTS",
+    "Target",
+    "check_syntax",
+    "errors_of",
+    "find_targets",
+    "first_on_path",
+    "load",
+]
 
 DEFAULT_SCRIPTS = ("handlers.py", "app.py", "main.py")
 
@@ -91,12 +99,12 @@ def check_syntax(targets: Sequence[Target], files: Iterable[Path]) -> None:
             raise LoadError(f"{target.label}: no endpoint found.", _example(), target.file)
     for file in {*scripts, *files}:
         if file.suffix == ".py" and file.is_file():
-            with _errors_of(Target(file.stem, (), str(file))):
+            with errors_of(Target(file.stem, (), str(file))):
                 compile(file.read_bytes(), file, "exec", dont_inherit=True)
 
 
-def load(targets: Sequence[Target]) -> list[Registration]:
-    """Import the targets and return the endpoints they declare, in order.
+def load(targets: Sequence[Target]) -> Registry:
+    """Import the targets and return what they declare.
 
     Raises `LoadError` with file and line for whatever goes wrong inside them.
     """
@@ -104,12 +112,12 @@ def load(targets: Sequence[Target]) -> list[Registration]:
     registry = Registry(is_served=True)
     with collecting(registry):
         for number, target in enumerate(targets):
-            with first_on_path(target, targets[:number]), _errors_of(target):
+            with first_on_path(target, targets[:number]), errors_of(target):
                 _import(target)
     if not registry.registrations:
         labels = ", ".join(target.label for target in targets)
         raise LoadError(f"{labels}: no endpoint found.", _example(), targets[0].file)
-    return list(registry.registrations.values())
+    return registry
 
 
 def _example() -> str:
@@ -233,7 +241,7 @@ def _is_in(name: str, folders: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _errors_of(target: Target) -> Iterator[None]:
+def errors_of(target: Target) -> Iterator[None]:
     """Turn what a script raises while it loads into one line that says where and what to do."""
     try:
         yield

@@ -4,19 +4,23 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
 
+from hfhooks.delivery import Delivery
+from hfhooks.endpoints import Endpoint
 from hfhooks.loop import run
 from hfhooks.redact import redact
 from hfhooks.wire import TOKEN_HEADER
-from hfhooks.worker.app import build
+from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.control import Control
 from hfhooks.worker.listener import Listener
-from hfhooks.worker.loading import Target, load
+from hfhooks.worker.loading import Target, errors_of, load
+from hfhooks.worker.site import WithState, entered, has_page
 from hfhooks.worker.sources import local_files
 
 __all__ = ["serve"]
@@ -30,26 +34,54 @@ def serve(message: dict[str, Any], control: Control) -> None:
     targets = [Target.from_json(row) for row in message["targets"]]
     sys.argv[:] = [targets[0].program]
     try:
-        registrations = load(targets)
+        registry = load(targets)
     finally:
         redact.learn_environment()  # scripts may add to it, as from a file
-    app, endpoints = build(registrations)
-    sock, port = _bind(message["socket"])
 
-    def started() -> None:
-        loop = asyncio.get_running_loop()
-        control.on_ping = lambda: _from_thread(loop, lambda: control.report(type="responsive"))
-        threads = current_default_thread_limiter()
-        needed = sum(endpoint.max_concurrency for endpoint in endpoints)
-        threads.total_tokens = max(threads.total_tokens, needed)
-        rows = [endpoint.as_json() for endpoint in endpoints]
-        control.report(type="ready", port=port, endpoints=rows, files=local_files())
+    def failed_late(delivery: Delivery, error: str) -> None:
+        control.report(
+            type="failed_late", id=delivery.id, attempt=delivery.attempt, error=redact(error)
+        )
 
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    listener = Listener(_Guarded(app, message["token"]) if port else app, sock, started)
-    control.on_stop = listener.stop
-    run(listener.listen())
+    app, endpoints = build(registry, failed_late)
+    run(_serve(app, endpoints, targets, message, control))
     control.report(type="served")
+
+
+async def _serve(
+    app: FastAPI,
+    endpoints: list[Endpoint],
+    targets: Sequence[Target],
+    message: dict[str, Any],
+    control: Control,
+) -> None:
+    async with AsyncExitStack() as stack:
+        with errors_of(targets[0]):
+            state = await stack.enter_async_context(entered(app))
+        sock, port = _bind(message["socket"])
+
+        def started() -> None:
+            loop = asyncio.get_running_loop()
+            control.on_ping = lambda: _from_thread(loop, lambda: control.report(type="responsive"))
+            threads = current_default_thread_limiter()
+            needed = sum(endpoint.max_concurrency for endpoint in endpoints)
+            threads.total_tokens = max(threads.total_tokens, needed)
+            others = other_routes(app)
+            control.report(
+                type="ready",
+                port=port,
+                endpoints=[endpoint.as_json() for endpoint in endpoints],
+                has_site=bool(others),
+                has_page=has_page(others),
+                files=local_files(),
+            )
+
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        served: Any = WithState(app, state) if state else app
+        guarded = _Guarded(served, message["token"]) if port else served
+        listener = Listener(guarded, sock, started, is_plain=not other_routes(app))
+        control.on_stop = listener.stop
+        await listener.listen()
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Scope
 
-from hfhooks.endpoints import Endpoint, Handler, Registration
+from hfhooks.endpoints import Endpoint, Handler, Registration, Registry
 from hfhooks.loop import run
 from hfhooks.payload import WebhookPayload
 from hfhooks.worker.app import build
@@ -34,8 +34,10 @@ def _handler(payload: WebhookPayload) -> None: ...
 def warm_up(handler: Handler = _handler) -> None:
     """Answer one delivery in memory: all that serving needs is then imported and has been used."""
     with suppress(Exception):  # the load meets it again, and tells
-        app, _ = build([Registration(Endpoint("warm-up"), handler)])
-        uvicorn.Config(app, http="httptools", ws="none", log_config=None).load()
+        registry = Registry(is_served=True)
+        registry.add(Registration(Endpoint("warm-up"), handler))
+        app, _ = build(registry)
+        uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None).load()
         run(_serve(app))
 
 

@@ -90,7 +90,7 @@ def registry() -> Iterator[Registry]:
 @asynccontextmanager
 async def worker(registry: Registry, path: Path) -> AsyncIterator[tuple[Any, list[Endpoint]]]:
     """Serve what the test declared on a Unix socket."""
-    app, endpoints = build(list(registry.registrations.values()))
+    app, endpoints = build(registry)
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
     started = asyncio.Event()

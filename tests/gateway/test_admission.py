@@ -8,7 +8,7 @@ import pytest
 from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
 from hfhooks.gateway.limits import Refusal, Room
-from hfhooks.gateway.listener import Request
+from hfhooks.gateway.message import Request
 
 Check = Callable[[Request, Endpoint], None]
 ROTATING = Endpoint("train", secrets=("new-secret", "old-secret"))

@@ -9,7 +9,8 @@ import pytest
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.gateway.limits import MAX_BODY, Refusal
-from hfhooks.gateway.listener import Answer, Listener, Request, bind
+from hfhooks.gateway.listener import Listener, bind
+from hfhooks.gateway.message import Answer, Request
 from tests.gateway.conftest import until
 
 

@@ -40,7 +40,7 @@ def registry() -> Iterator[Registry]:
 
 
 def built(registry: Registry) -> Any:
-    return build(list(registry.registrations.values()))
+    return build(registry)
 
 
 @pytest.fixture

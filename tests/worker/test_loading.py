@@ -14,8 +14,8 @@ ENDPOINT = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef {}(payl
 
 
 def loaded(*arguments: str | Path) -> dict[str, Handler]:
-    registrations = load(find_targets([str(argument) for argument in arguments]))
-    return {row.endpoint.name: row.handler for row in registrations}
+    registry = load(find_targets([str(argument) for argument in arguments]))
+    return {row.endpoint.name: row.handler for row in registry.registrations.values()}
 
 
 def failure(path: Path) -> LoadError:

@@ -13,14 +13,16 @@ from tests.harness import wait_until
 
 SERVING = """
 import sys
-from hfhooks.endpoints import Endpoint, Registration
+from hfhooks.endpoints import Endpoint, Registration, Registry
 from hfhooks.loop import run
 from hfhooks.worker.serve import Listener, _bind, build, current_default_thread_limiter
 from hfhooks.worker.warmup import warm_up
 
 warm_up()
 before = set(sys.modules)
-app, _ = build([Registration(Endpoint("a"), lambda payload: ...)])
+registry = Registry(is_served=True)
+registry.add(Registration(Endpoint("a"), lambda payload: ...))
+app, _ = build(registry)
 started = lambda: (current_default_thread_limiter(), listener.stop())
 listener = Listener(app, _bind(None)[0], started)
 run(listener.listen())

@@ -1,0 +1,116 @@
+"""What a script serves beside its endpoints: a `ui`, routes of its own, a lifespan."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.lifespan.on import LifespanOn
+
+from hfhooks.endpoints import OwnServer
+from hfhooks.errors import EndpointError
+from hfhooks.worker.frames import users_traceback
+
+__all__ = ["WithState", "app_of", "entered", "has_page"]
+
+log = logging.getLogger(__name__)
+
+
+def app_of(servers: Sequence[OwnServer]) -> FastAPI:
+    """Return the application to put the endpoints on: that of the server that has its own.
+
+    Raises `EndpointError` where several have, or for a `ui` that cannot be shown.
+    """
+    owners = [server for server in servers if server.has_own_app]
+    if len(owners) > 1:
+        raise EndpointError(
+            "two WebhooksServer have a ui, a lifespan or routes of their own.",
+            help="Give them to one of the two; endpoints may be on both.",
+        )
+    if not owners:
+        return FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = owners[0].fastapi_app
+    if owners[0].ui is not None:
+        _mount(app, owners[0].ui)
+    return app
+
+
+def has_page(routes: Sequence[BaseRoute]) -> bool:
+    """Tell whether one of these routes answers at `/`."""
+    visit = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    return any(route.matches(visit)[0] is Match.FULL for route in routes)
+
+
+@asynccontextmanager
+async def entered(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """Run the lifespan of an application; yield the state that its requests share."""
+    lifespan = app.router.lifespan_context(app)
+    state = await lifespan.__aenter__()
+    try:
+        yield dict(state or {})
+    finally:
+        try:
+            await lifespan.__aexit__(None, None, None)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is told, and we leave
+            log.error("The lifespan failed at its end:\n%s", users_traceback(error))
+
+
+class WithState:
+    """An application whose requests share the state that its lifespan has made."""
+
+    def __init__(self, app: ASGIApp, state: dict[str, Any]) -> None:
+        self._app, self.state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "state": {**scope.get("state", {}), **self.state}}, receive, send)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Stands in an application's state for the `ui` that it shows."""
+
+    ui: object
+
+
+def _mount(app: FastAPI, ui: Any) -> None:
+    """Show a `ui` at `/`, once."""
+    if getattr(app.state, "hfhooks_shown", None) == _Shown(ui):
+        return
+    app.state.hfhooks_shown = _Shown(ui)
+    gradio = sys.modules.get("gradio")  # who has made Blocks has imported it
+    if gradio and isinstance(ui, gradio.Blocks):
+        gradio.mount_gradio_app(app, ui, "/", ssr_mode=False)
+    elif callable(ui):
+        _mount_asgi(app, ui)
+    else:
+        raise EndpointError(
+            f"WebhooksServer(ui=...) takes Gradio's Blocks or an ASGI application, not {ui!r}."
+        )
+
+
+def _mount_asgi(app: FastAPI, ui: ASGIApp) -> None:
+    """Mount an application with its lifespan, which a mount alone forgets."""
+    mounted = WithState(ui, {})
+    app.mount("/", mounted)
+    outer = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncIterator[Any]:
+        async with outer(app) as state:
+            lifespan = LifespanOn(uvicorn.Config(ui, lifespan="auto", log_config=None))
+            await lifespan.startup()
+            if lifespan.should_exit:
+                raise RuntimeError("that of the ui, as told above")
+            mounted.state = lifespan.state
+            try:
+                yield state
+            finally:
+                await lifespan.shutdown()
+
+    app.router.lifespan_context = both
