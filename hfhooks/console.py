@@ -116,7 +116,10 @@ class _Steady:
 
 def print_error(error: HfhooksError) -> None:
     """Say what went wrong and what to do, in a line each, on stderr."""
-    console = _rich(sys.stderr)
+    _print_error(_rich(sys.stderr), error)
+
+
+def _print_error(console: "RichConsole", error: HfhooksError) -> None:
     console.print(_styled(("error: ", "bold red"), safe(error, 1000)))
     _print_trace(console, getattr(error, "traceback", []))
     if error.help:
@@ -125,14 +128,20 @@ def print_error(error: HfhooksError) -> None:
 
 def print_note(text: str) -> None:
     """Say something that a person should know, on stderr."""
-    _rich(sys.stderr).print(_styled(("note: ", "bold yellow"), safe(text, 1000)))
+    _print_note(_rich(sys.stderr), text)
+
+
+def _print_note(console: "RichConsole", text: str) -> None:
+    console.print(_styled(("note: ", "bold yellow"), safe(text, 1000)))
 
 
 def print_answer(
     http_status: int, status: str, endpoint: str, delivery: str | None, seconds: float, body: bytes
 ) -> None:
     """Show what became of a replay: a line on stderr, the handler's answer on stdout."""
-    mark = _styled((f"{_marks()[status]} {http_status} {status}", COLOURS.get(status, "")))
+    mark = _styled(
+        (f"{_marks(sys.stderr)[status]} {http_status} {status}", COLOURS.get(status, ""))
+    )
     line = f"  {endpoint}  {_milliseconds(seconds)}" + (f"  #{delivery}" if delivery else "")
     _rich(sys.stderr).print(mark.append(safe(line)))
     text = redact(body.decode(errors="replace"))  # before colours may part a secret
@@ -143,17 +152,31 @@ def print_answer(
 
 
 class Console:
-    """What `serve` says, in text or as JSON lines; the gateway's reporter."""
+    """What `serve` says, in text or as JSON lines; the gateway's reporter.
 
-    def __init__(self, json_lines: bool = False) -> None:
+    Text goes to `stream`. `how_to_stop` is what a person does to end it.
+    """
+
+    def __init__(
+        self,
+        json_lines: bool = False,
+        stream: TextIO | None = None,
+        how_to_stop: str = "Press Ctrl-C to stop.",
+    ) -> None:
+        stream = stream or sys.stderr
         self._json_lines = json_lines
-        self._err = _rich(sys.stderr)
-        self._plain_err = _Steady(sys.stderr)
-        self._marks = _marks()
+        self._how_to_stop = how_to_stop
+        self._err = _rich(stream)
+        self._plain_err = _Steady(stream)
+        self._marks = _marks(stream)
 
     def note(self, text: str) -> None:
         """Say something that a person should know now."""
-        print_note(text)
+        _print_note(self._err, text)
+
+    def error(self, error: HfhooksError) -> None:
+        """Say what went wrong, and what to do."""
+        _print_error(self._err, error)
 
     def ready(
         self, server: "RunningServer", open_endpoints: list[str], reloads: bool = False
@@ -177,7 +200,7 @@ class Console:
             self._say_endpoint(endpoint)
         self._say(f"Set them up at {HUB_SETTINGS}")
         watching = "What you save is loaded at once. " if reloads else ""
-        self._say(f"\n{watching}Press Ctrl-C to stop.")
+        self._say(f"\n{watching}{self._how_to_stop}")
 
     def finished(self, outcome: "Outcome") -> None:
         """Show a delivery whose handler has run, with the traceback if it raised."""
@@ -242,7 +265,7 @@ class Console:
         if self._json_lines:
             reason = getattr(error, "reason", str(error))
             self._json(type="reload", ok=False, error=reason, **place)
-        print_error(error)
+        self.error(error)
         goes_on = "the version before goes on" if has_worker else "deliveries are kept"
         self.note(f"{goes_on} until a better one is saved.")
 
@@ -374,6 +397,7 @@ def _rich(stream: TextIO) -> "RichConsole":
     return RichConsole(
         file=cast("TextIO", _Steady(stream)),
         emoji=False,
+        force_jupyter=False,  # there too lines are lines, in whatever thread they are said
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -391,8 +415,9 @@ def _styled(*parts: str | tuple[str, str]) -> "Text":
     return Text.assemble(*parts)
 
 
-def _marks() -> Mapping[str, str]:
-    return MARKS if (sys.stderr.encoding or "").lower().startswith("utf") else PLAIN_MARKS
+def _marks(stream: TextIO) -> Mapping[str, str]:
+    encoding = getattr(stream, "encoding", None) or ""
+    return MARKS if encoding.lower().startswith("utf") else PLAIN_MARKS
 
 
 def _duration(seconds: float) -> str:

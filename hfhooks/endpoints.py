@@ -1,11 +1,13 @@
 """Endpoints: a path, a handler, and the events it wants."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib import import_module
 from inspect import unwrap
 from types import FunctionType
 from typing import (
@@ -21,7 +23,13 @@ from typing import (
 
 from hfhooks.errors import EndpointError, HfhooksError, place
 from hfhooks.events import Filter, nearest
-from hfhooks.handover import hand_over, hand_over_at_exit, main_script
+from hfhooks.handover import (
+    calling_script,
+    hand_over,
+    hand_over_at_exit,
+    is_being_imported,
+    is_interactive,
+)
 from hfhooks.redact import redact
 
 if TYPE_CHECKING:
@@ -36,9 +44,11 @@ __all__ = [
     "collecting",
     "current_registry",
     "run_served",
+    "stop_served",
     "webhook_endpoint",
 ]
 
+log = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[..., Any]
 Patterns: TypeAlias = str | Iterable[str] | None
 H = TypeVar("H", bound=Handler)
@@ -111,6 +121,16 @@ class OwnServer(Protocol):
         """The application that the endpoints are to be part of."""
 
 
+class Live(Protocol):
+    """A server that runs while its endpoints are still being declared."""
+
+    def update(self) -> None:
+        """Take up what was declared. Raises `HfhooksError` for what cannot be."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
 class Registry:
     """The endpoints declared by the scripts that are being loaded."""
 
@@ -118,13 +138,19 @@ class Registry:
         self.registrations: dict[str, Registration] = {}
         self.servers: list[OwnServer] = []
         """The server objects that the scripts have created."""
+        self.live: Live | None = None
+        """The server that runs beside the cells of a notebook."""
         self.is_served = is_served
         """True in a worker, where the command that loads the script also serves it."""
 
     def add(self, registration: Registration) -> None:
-        """Add an endpoint. Raises `EndpointError` when its path is taken."""
+        """Add an endpoint.
+
+        Raises `EndpointError` when its path is taken; a cell that is run again replaces it.
+        """
         name = registration.endpoint.name
-        if (taken := self.registrations.get(name)) is not None:
+        taken = self.registrations.get(name)
+        if taken is not None and (self.is_served or not is_interactive()):
             path = registration.endpoint.path
             raise EndpointError(
                 f"two endpoints have the path {path}: {taken.place} and {registration.place}",
@@ -132,6 +158,14 @@ class Registry:
                 f'@webhook_endpoint("/{name}_2"), or rename the function.',
             )
         self.registrations[name] = registration
+        try:
+            if self.live:
+                self.live.update()
+        except BaseException:
+            del self.registrations[name]
+            if taken:
+                self.registrations[name] = taken
+            raise
 
 
 _default_registry = Registry()
@@ -209,14 +243,30 @@ def declare(path: Any, options: dict[str, Any], secrets: tuple[str, ...] = ()) -
 def run_served(*args: Any, **kwargs: Any) -> None:
     """Serve the script that Python was started with; in one that is served, return at once.
 
-    What Gradio's `launch` takes may be given, and has no meaning here.
+    In a notebook, or at a prompt, serve what was declared so far and return. What Gradio's `launch`
+    takes may be given, and has no meaning here.
     """
-    if current_registry().is_served:
+    registry = current_registry()
+    if registry.is_served or is_being_imported():
+        log.debug("run() returns at once in what is served, or imported.")
         return
-    if (script := main_script()) is None:
+    if args or kwargs:
+        given = ", ".join([*map(repr, args), *(f"{name}=..." for name in kwargs)])
+        log.warning("run(%s): what Gradio takes means nothing here, and is ignored.", given)
+    if is_interactive():
+        # By name, as a script is handed over to another program: what serves stands on this.
+        import_module("hfhooks.notebook").serve(registry)
+    elif (script := calling_script()) is not None:
+        hand_over(script)
+    else:
         help = "Write it to a file, and type: hfhooks serve FILE.py"
         raise HfhooksError("there is no script that could be served.", help)
-    hand_over(script)
+
+
+def stop_served() -> None:
+    """End the server that `run` has started beside the cells of a notebook, if there is one."""
+    if live := current_registry().live:
+        live.stop()
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -264,4 +314,5 @@ def _function_of(handler: Handler) -> Handler:
 def _runnable(handler: Handler) -> Handler:
     if isinstance(handler, FunctionType):
         handler.run = handler.launch = run_served  # type: ignore[attr-defined] # as huggingface_hub
+        handler.stop = stop_served  # type: ignore[attr-defined]
     return handler

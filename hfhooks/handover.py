@@ -4,12 +4,20 @@ Python lets nothing be started while it ends, so nothing is: another program tak
 """
 
 import atexit
+import builtins
 import os
 import subprocess
 import sys
+from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["hand_over", "hand_over_at_exit", "main_script"]
+__all__ = [
+    "calling_script",
+    "hand_over",
+    "hand_over_at_exit",
+    "is_being_imported",
+    "is_interactive",
+]
 
 PACKAGE = __name__.partition(".")[0]
 _is_wanted = False
@@ -17,17 +25,25 @@ _exit_code: Any = None
 """What the script has called `sys.exit` with."""
 
 
-def main_script() -> str | None:
-    """Return what `hfhooks serve` would call the script that Python was started with.
+def calling_script() -> str | None:
+    """Return what `hfhooks serve` would call the script that calls this.
 
-    None where there is none: in a notebook, in a prompt, with `python -c`.
+    None where none does: in a notebook or a prompt, with `python -c`, in an imported module.
     """
+    caller = _caller()
+    if caller is None or caller.f_globals.get("__name__") != "__main__":
+        return None
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    if file is None:
+    if file is None or is_interactive():
         return None
     spec = getattr(main, "__spec__", None)
     return spec.name.removesuffix(".__main__") if spec else str(file)
+
+
+def is_interactive() -> bool:
+    """Tell whether somebody enters code bit by bit, in a notebook or at a prompt."""
+    return hasattr(builtins, "get_ipython") or hasattr(sys, "ps1")
 
 
 def hand_over_at_exit() -> None:
@@ -36,8 +52,8 @@ def hand_over_at_exit() -> None:
     Not if it ends by an exception, Ctrl-C, or `sys.exit` with anything but success.
     """
     global _is_wanted
-    script = main_script()  # when Python ends it is not known any more
-    if _is_wanted or script is None or _caller() != "__main__":
+    script = calling_script()  # when Python ends it is not known any more
+    if _is_wanted or script is None:
         return
     _is_wanted = True
     atexit.register(_hand_over_if_well, script)
@@ -68,9 +84,16 @@ def hand_over(script: str) -> None:
     os.execv(sys.executable, command)  # noqa: S606 # no shell is wanted
 
 
-def _caller() -> str | None:
-    """Return the name of the module that has called something of ours."""
-    frame = sys._getframe(1)
+def is_being_imported() -> bool:
+    """Tell whether a module calls this while it is imported, as by another one or by pytest."""
+    caller = _caller()
+    name = caller and caller.f_globals.get("__name__")
+    return caller is not None and caller.f_code.co_name == "<module>" and name != "__main__"
+
+
+def _caller() -> FrameType | None:
+    """Return the frame that has called something of ours."""
+    frame: FrameType | None = sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
-        frame = frame.f_back  # type: ignore[assignment] # None at the end
-    return frame.f_globals.get("__name__") if frame else None
+        frame = frame.f_back
+    return frame

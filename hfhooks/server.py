@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
-from hfhooks.endpoints import H, Options, current_registry, declare, run_served
+from hfhooks.endpoints import H, Options, current_registry, declare, run_served, stop_served
 from hfhooks.secret import checked_secret
 
 if TYPE_CHECKING:
@@ -71,7 +71,15 @@ class WebhooksServer:
         return declare(path, options, secrets)
 
     def run(self, *args: Any, **kwargs: Any) -> None:
-        """Return at once in a served script; elsewhere say how to serve it."""
+        """Serve this script, or what the cells of this notebook have declared.
+
+        Returns at once in a script that is served already. What Gradio's `launch` takes may be
+        given, and is ignored with a note.
+        """
         run_served(*args, **kwargs)
 
     launch = run
+
+    def stop(self) -> None:
+        """End what `run` has started in a notebook."""
+        stop_served()

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from hfhooks.console import Console, print_error
+from hfhooks.console import Console
 from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, JournalError, StartError, TunnelError, UsageError
 from hfhooks.gateway.app import PROBES, Gateway
@@ -40,13 +40,13 @@ from hfhooks.state import (
     journal_folder,
     state_folder,
 )
-from hfhooks.supervisor import Supervisor
+from hfhooks.supervisor import Observer, Supervisor
 from hfhooks.tunnels import Tunnel, chosen
 from hfhooks.tunnels.keeper import Keeper
 from hfhooks.worker.loading import Target, find_targets
 from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["serve"]
+__all__ = ["Server", "Workers", "opened", "serve", "settle_from_thread"]
 
 CTRL_C = 130
 """Exit code for SIGINT."""
@@ -69,14 +69,56 @@ def serve(
 
     Raises `HfhooksError` when that cannot start.
     """
-    environment_secrets(os.environ)  # what is wrong with them no saved script will mend
     for path in settings.watch:
         if not path.exists():
             raise UsageError(f"--watch {path}: no such file or folder.")
+    reload = _is_wanted(settings.reload)
+
+    def workers(observer: Observer) -> Supervisor:
+        return Supervisor(
+            lambda: find_targets(arguments),
+            observer,
+            process,
+            reload=reload,
+            folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],
+            watched=[path.resolve() for path in settings.watch],
+            grace=settings.grace,
+        )
+
+    names = ", ".join(target.label for target in targets)
+    with opened(targets[0].key, names, settings, workers, console, reload) as server:
+        return run(_serve_until_signal(server))
+
+
+async def _serve_until_signal(server: "Server") -> int:
+    # What is imported stays, and what a delivery leaves is soon gone by itself: looking for
+    # cycles in it takes a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    with _stop_signal() as stop:
+        await server.run(stop)
+    return CTRL_C if stop.result() == signal.SIGINT else 0
+
+
+@contextmanager
+def opened(
+    key: str,
+    names: str,
+    settings: Settings,
+    workers: "Callable[[Observer], Workers]",
+    console: Console,
+    reload: bool = False,
+) -> "Iterator[Server]":
+    """Yield a server that has its sockets and its journal, and can run.
+
+    `key` tells journals apart, as `Target.key` does, and `names` is what a person calls what is
+    served; `workers` makes what runs the handlers. Raises `HfhooksError` when it cannot start.
+    """
+    environment_secrets(os.environ)  # what is wrong with them no saved script will mend
     connections = most_connections()
     tunnel = chosen(settings)
     root = settings.state_dir or state_folder()
-    folder = journal_folder(root, targets[0].key)
+    folder = journal_folder(root, key)
     check_private(root, is_ours=False)
     for made in (folder.parent, folder):
         check_private(made)
@@ -87,17 +129,17 @@ def serve(
         holder = f"process {os.getpid()} on port {sock.getsockname()[1]}"
         journal = open_journal(folder, holder=holder, retention=keep)
         stack.enter_context(closing(journal))
-        server = _Server(
-            arguments,
-            targets,
+        yield Server(
+            names,
             settings,
+            workers,
             console,
             journal,
             tunnel,
             sockets=(sock, own),
             connections=connections,
+            reload=reload,
         )
-        return run(server.run(process))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -112,23 +154,37 @@ def _bind(host: str, port: int) -> socket.socket:
         raise StartError(text, error.help) from error
 
 
-class _Server:
-    """Gateway, supervisor and journal of one command, wired together."""
+class Workers(Protocol):
+    """What runs the handlers, and tells an `Observer` what becomes of them."""
+
+    async def start(self) -> None:
+        """Return when deliveries are taken. Raises `HfhooksError` when that cannot be."""
+
+    def replace(self) -> None:
+        """Put another worker in the place of one that accepts nothing."""
+
+    async def stop(self, grace: float) -> None:
+        """End all workers; the background tasks of handlers get this many seconds."""
+
+
+class Server:
+    """Gateway, workers and journal, wired together; `opened` makes one."""
 
     def __init__(
         self,
-        arguments: Sequence[str],
-        targets: Sequence[Target],
+        names: str,
         settings: Settings,
+        workers: Callable[[Observer], Workers],
         console: Console,
         journal: Journal,
         tunnel: Tunnel | None,
         *,
         sockets: tuple[socket.socket, socket.socket],
         connections: int,
+        reload: bool,
     ) -> None:
         sock, own = sockets
-        self._targets = targets
+        self._names = names
         self._console = console
         self._host, self._port = REACHED_AT.get(settings.host, settings.host), sock.getsockname()[1]
         self._wait, self._grace = settings.wait, settings.grace
@@ -171,42 +227,29 @@ class _Server:
         self._inspector_url = f"http://{LOOPBACK}:{port}"
         inspector = Inspector(port, self._metrics, self._gauges)
         self._inspector = Listener(inspector.respond, own, patience=LONG)
-        self._reload = _is_wanted(settings.reload)
-        self._supervisor = Supervisor(
-            lambda: find_targets(arguments),
-            self,
-            reload=self._reload,
-            folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],
-            watched=[path.resolve() for path in settings.watch],
-            grace=self._grace,
-        )
-        self._dispatcher.on_unreachable = self._supervisor.replace
+        self._reload = reload
+        self._workers = workers(self)
+        self._dispatcher.on_unreachable = self._workers.replace
 
-    async def run(self, process: WorkerProcess) -> int:
-        # What is imported stays, and what a delivery leaves is soon gone by itself: looking for
-        # cycles in it takes a tenth of the time.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+    async def run(self, stop: "asyncio.Future[int]") -> None:
+        """Serve until `stop` is done. Raises `HfhooksError` when that cannot start or go on."""
         left = self._journal.unfinished()
         for delivery in left:
             self._dispatcher.resume(delivery)
-        with _stop_signal() as stop:
-            self._journal.on_failure(partial(_settle_from_thread, stop))
-            listening = asyncio.gather(self._listener.listen(), self._inspector.listen())
-            try:
-                await self._start(process, stop)
-                if not stop.done():
-                    self._tell_of(left)
-                    await self._announce(stop)
-            finally:
-                await self._stop(listening)
+        self._journal.on_failure(partial(settle_from_thread, stop))
+        listening = asyncio.gather(self._listener.listen(), self._inspector.listen())
+        try:
+            await self._start(stop)
+            if not stop.done():
+                self._tell_of(left)
+                await self._announce(stop)
+        finally:
+            await self._stop(listening)
         self._console.stopped()
-        return CTRL_C if stop.result() == signal.SIGINT else 0
 
-    async def _start(self, process: WorkerProcess, stop: "asyncio.Future[int]") -> None:
+    async def _start(self, stop: "asyncio.Future[int]") -> None:
         """Return when deliveries can come and be handled, or a signal does."""
-        names = ", ".join(target.label for target in self._targets)
-        starting = {asyncio.create_task(self._supervisor.start(process)): f"loading {names}"}
+        starting = {asyncio.create_task(self._workers.start()): f"loading {self._names}"}
         if self._keeper:
             opening = asyncio.create_task(self._open(self._keeper))
             starting[opening] = f"opening the {self._keeper.name} tunnel"
@@ -231,7 +274,7 @@ class _Server:
             if self._must_open:
                 raise
             self._keeper = None  # and trying again is no use
-            print_error(error)
+            self._console.error(error)
 
     def _say_if_pending(self, task: "asyncio.Task[None]", text: str) -> None:
         if not task.done():
@@ -251,14 +294,13 @@ class _Server:
     async def _announce(self, stop: "asyncio.Future[int]") -> None:
         with ExitStack() as stack:
             try:
-                self._tell = stack.enter_context(announced(self._described()))
+                self._tell = stack.enter_context(announced(self.described))
             except (OSError, StartError) as error:
                 self._console.note(f"other commands will not find this server: {error}")
-            without_secret = [endpoint.name for endpoint in self._endpoints if not endpoint.secrets]
             in_force = (secret for endpoint in self._endpoints for secret in endpoint.secrets)
             for note in advice(os.environ, in_force):
                 self._console.note(note)
-            self._console.ready(self._described(), without_secret, self._reload)
+            self._console.ready(self.described, self.open_endpoints, self._reload)
             self._is_announced = True
             if self._keeper and not self._keeper.is_up:
                 self._console.tunnel_down(self._keeper.url, self._down_because)
@@ -269,7 +311,7 @@ class _Server:
         self._gateway.url, self._gateway.is_public = self._url, self._public_url is not None
         if self._tell:
             with suppress(OSError):
-                self._tell(self._described())
+                self._tell(self.described)
 
     async def _stop(self, listening: "asyncio.Future[Any]") -> None:
         self._gateway.stop()
@@ -285,7 +327,7 @@ class _Server:
         await listening
         if self._keeper:
             await self._keeper.stop()
-        leaving = asyncio.create_task(self._supervisor.stop(deadline - time.monotonic()))
+        leaving = asyncio.create_task(self._workers.stop(deadline - time.monotonic()))
         await asyncio.wait({leaving}, timeout=LONG)
         if not leaving.done():
             self._console.note("background tasks are still running; Ctrl-C again stops at once.")
@@ -310,7 +352,7 @@ class _Server:
         self._metrics.reloaded(True)
         self._update()
         old, new = ({endpoint.path for endpoint in some} for some in (before, endpoints))
-        described = self._described().endpoints
+        described = self.described.endpoints
         self._console.reloaded(reloaded_in, described, sorted(new - old), sorted(old - new))
         if retried := self._dispatcher.retry_raised():
             self._console.note(f"{_count(retried)} retried with the new code.")
@@ -341,7 +383,7 @@ class _Server:
         before, self._shown_url = self._shown_url, url
         self._update()
         if self._is_announced:
-            self._console.tunnel_up(self._described(), before)
+            self._console.tunnel_up(self.described, before)
 
     def on_tunnel_down(self, url: str | None, why: str) -> None:
         """Say that nothing comes from outside, for now."""
@@ -377,7 +419,14 @@ class _Server:
         """Where the server is reached: by everybody, if there is a way."""
         return self._public_url or self._local_url
 
-    def _described(self) -> RunningServer:
+    @property
+    def open_endpoints(self) -> list[str]:
+        """The names of the endpoints without a secret."""
+        return [endpoint.name for endpoint in self._endpoints if not endpoint.secrets]
+
+    @property
+    def described(self) -> RunningServer:
+        """What others need to know of it now."""
         has_tunnel = self._keeper is not None and self._keeper.url is not None
         return RunningServer(
             pid=os.getpid(),
@@ -410,7 +459,7 @@ def _count(number: int) -> str:
     return "a delivery" if number == 1 else f"{number} deliveries"
 
 
-def _settle_from_thread(stop: "asyncio.Future[int]", why: int | JournalError) -> None:
+def settle_from_thread(stop: "asyncio.Future[int]", why: int | JournalError) -> None:
     """Let the server stop for this reason, unless it has one."""
 
     def settle() -> None:
@@ -438,7 +487,7 @@ def _stop_signal() -> "Iterator[asyncio.Future[int]]":
         if now > first_at + ONE_SIGNAL:
             os._exit(CTRL_C if number == signal.SIGINT else 128 + number)
         first_at = min(first_at, now)
-        _settle_from_thread(stop, number)
+        settle_from_thread(stop, number)
 
     wanted = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup

@@ -76,15 +76,17 @@ class Observer(Protocol):
 class Supervisor:
     """Keeps a worker running for as long as it is used, and with `reload` its newest version.
 
-    `find` returns what is to be loaded now. With `reload`, `folders` are those in which scripts may
-    appear, and `watched` files and folders that matter beside the scripts. `grace` is how many
-    seconds a worker that was replaced may take for what it has begun.
+    `find` returns what is to be loaded now; `process` is the first to load it. With `reload`,
+    `folders` are those in which scripts may appear, and `watched` files and folders that matter
+    beside the scripts. `grace` is how many seconds a worker that was replaced may take for what it
+    has begun.
     """
 
     def __init__(
         self,
         find: Callable[[], list[Target]],
         observer: Observer,
+        process: WorkerProcess,
         *,
         reload: bool = False,
         folders: Sequence[Path] = (),
@@ -93,6 +95,7 @@ class Supervisor:
         ping_every: float = PING_EVERY,
     ) -> None:
         self._find = find
+        self._process = process
         self._observer = observer
         self._reload = reload
         self._folders, self._watched = folders, watched
@@ -122,13 +125,13 @@ class Supervisor:
         self._guard: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def start(self, process: WorkerProcess) -> None:
-        """Load the scripts, into this process first, and keep a worker running with them.
+    async def start(self) -> None:
+        """Load the scripts and keep a worker running with them.
 
         Returns when one takes deliveries. Raises `HfhooksError` when they cannot be loaded and
         `reload` does not wait for a better version.
         """
-        self._spares.append(Child(process))
+        self._spares.append(Child(self._process))
         self._first = asyncio.get_running_loop().create_future()
         if self._reload:
             self._watch()

@@ -1,7 +1,8 @@
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,6 @@ def test_add_webhook_takes_filters_and_refuses_what_is_wrong(registry: Registry)
         app.add_webhook(rep="me/x")  # type: ignore[call-overload] # wrong on purpose
 
 
-def test_a_ui_that_is_not_shown_is_said() -> None:
-    with pytest.warns(UserWarning, match="not shown yet"):
-        WebhooksServer(ui=object())
-
-
 def test_a_servers_secret_is_checked_too() -> None:
     assert WebhooksServer().webhook_secret is None
     with pytest.raises(SecretError, match="webhook_secret is empty"):
@@ -183,6 +179,14 @@ def test_run_and_launch_return_at_once_in_a_served_script() -> None:
         assert retrain.run() is retrain.launch(share=True) is None  # type: ignore[attr-defined] # added
         WebhooksServer().run()
         WebhooksServer().launch(prevent_thread_lock=True)
+
+
+def test_run_returns_at_once_in_a_module_that_is_imported(
+    script: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = script("from hfhooks import WebhooksServer\nWebhooksServer().run()", "imported_app.py")
+    monkeypatch.syspath_prepend(path.parent)
+    import_module("imported_app")
 
 
 def test_run_elsewhere_says_how_to_serve() -> None:

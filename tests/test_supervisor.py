@@ -36,10 +36,12 @@ class Watched:
         self.lost: list[str] = []
         self.troubles: list[str] = []
         self.process = WorkerProcess()
-        self.supervisor = Supervisor(lambda: find_targets([str(path)]), self, **options)
+        self.supervisor = Supervisor(
+            lambda: find_targets([str(path)]), self, self.process, **options
+        )
 
     async def start(self) -> tuple[WorkerClient, list[Endpoint]]:
-        await self.supervisor.start(self.process)
+        await self.supervisor.start()
         return await self.ready.get()
 
     async def next(self) -> tuple[WorkerClient, list[Endpoint]]:

@@ -23,7 +23,7 @@ from hfhooks.worker.loading import Target, errors_of, load
 from hfhooks.worker.site import WithState, entered, has_page
 from hfhooks.worker.sources import local_files
 
-__all__ = ["serve"]
+__all__ = ["Guarded", "bind", "make_room_for", "serve"]
 
 
 def serve(message: dict[str, Any], control: Control) -> None:
@@ -58,14 +58,12 @@ async def _serve(
     async with AsyncExitStack() as stack:
         with errors_of(targets[0]):
             state = await stack.enter_async_context(entered(app))
-        sock, port = _bind(message["socket"])
+        sock, port = bind(message["socket"])
 
         def started() -> None:
             loop = asyncio.get_running_loop()
             control.on_ping = lambda: _from_thread(loop, lambda: control.report(type="responsive"))
-            threads = current_default_thread_limiter()
-            needed = sum(endpoint.max_concurrency for endpoint in endpoints)
-            threads.total_tokens = max(threads.total_tokens, needed)
+            make_room_for(endpoints)
             others = other_routes(app)
             control.report(
                 type="ready",
@@ -78,10 +76,17 @@ async def _serve(
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         served: Any = WithState(app, state) if state else app
-        guarded = _Guarded(served, message["token"]) if port else served
+        guarded = Guarded(served, message["token"]) if port else served
         listener = Listener(guarded, sock, started, is_plain=not other_routes(app))
         control.on_stop = listener.stop
         await listener.listen()
+
+
+def make_room_for(endpoints: Sequence[Endpoint]) -> None:
+    """Let as many `def` handlers run at once as may."""
+    threads = current_default_thread_limiter()
+    needed = sum(endpoint.max_concurrency for endpoint in endpoints)
+    threads.total_tokens = max(threads.total_tokens, needed)
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
@@ -89,7 +94,7 @@ def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> N
         loop.call_soon_threadsafe(call)
 
 
-class _Guarded:
+class Guarded:
     """Lets in only the gateway, where the socket is a port that others can reach."""
 
     def __init__(self, app: Any, token: str) -> None:
@@ -104,7 +109,7 @@ class _Guarded:
             await self._app(scope, receive, send)
 
 
-def _bind(path: str | None) -> tuple[socket.socket, int | None]:
+def bind(path: str | None) -> tuple[socket.socket, int | None]:
     """Return a Unix socket at the path, or without one a loopback socket and its port."""
     if path is None:
         sock = socket.create_server(("127.0.0.1", 0))

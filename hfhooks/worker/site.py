@@ -22,22 +22,23 @@ __all__ = ["WithState", "app_of", "entered", "has_page"]
 log = logging.getLogger(__name__)
 
 
-def app_of(servers: Sequence[OwnServer]) -> FastAPI:
+def app_of(servers: Sequence[OwnServer], are_all_meant: bool = True) -> FastAPI:
     """Return the application to put the endpoints on: that of the server that has its own.
 
+    Unless they `are_all_meant` the newest counts, as where a cell of a notebook was run again.
     Raises `EndpointError` where several have, or for a `ui` that cannot be shown.
     """
     owners = [server for server in servers if server.has_own_app]
-    if len(owners) > 1:
+    if len(owners) > 1 and are_all_meant:
         raise EndpointError(
             "two WebhooksServer have a ui, a lifespan or routes of their own.",
             help="Give them to one of the two; endpoints may be on both.",
         )
     if not owners:
         return FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app = owners[0].fastapi_app
-    if owners[0].ui is not None:
-        _mount(app, owners[0].ui)
+    app = owners[-1].fastapi_app
+    if owners[-1].ui is not None:
+        _mount(app, owners[-1].ui)
     return app
 
 

@@ -15,7 +15,7 @@ SERVING = """
 import sys
 from hfhooks.endpoints import Endpoint, Registration, Registry
 from hfhooks.loop import run
-from hfhooks.worker.serve import Listener, _bind, build, current_default_thread_limiter
+from hfhooks.worker.serve import Listener, bind, build, current_default_thread_limiter
 from hfhooks.worker.warmup import warm_up
 
 warm_up()
@@ -24,7 +24,7 @@ registry = Registry(is_served=True)
 registry.add(Registration(Endpoint("a"), lambda payload: ...))
 app, _ = build(registry)
 started = lambda: (current_default_thread_limiter(), listener.stop())
-listener = Listener(app, _bind(None)[0], started)
+listener = Listener(app, bind(None)[0], started)
 run(listener.listen())
 print(*set(sys.modules) - before)
 """
