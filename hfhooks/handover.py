@@ -8,10 +8,12 @@ import builtins
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 __all__ = [
+    "calling_file",
     "calling_script",
     "hand_over",
     "hand_over_at_exit",
@@ -82,6 +84,13 @@ def hand_over(script: str) -> None:
     if os.name == "nt":  # where to become another program is to start one and to end
         os._exit(subprocess.call(command))
     os.execv(sys.executable, command)  # noqa: S606 # no shell is wanted
+
+
+def calling_file() -> str:
+    """Return the absolute path of the file that calls this, of the working folder if none does."""
+    caller = _caller()
+    file = caller.f_code.co_filename if caller else ""
+    return str(Path(file).absolute())
 
 
 def is_being_imported() -> bool:

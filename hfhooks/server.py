@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
 from hfhooks.endpoints import H, Options, current_registry, declare, run_served, stop_served
+from hfhooks.handover import calling_file
 from hfhooks.secret import checked_secret
 
 if TYPE_CHECKING:
@@ -38,7 +40,17 @@ class WebhooksServer:
         if webhook_secret is not None:
             self.webhook_secret = checked_secret(webhook_secret, "webhook_secret")
         self._fastapi_app: FastAPI | None = None
+        self._file = calling_file()
+        self._application: Any = None
         current_registry().servers.append(self)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Be an ASGI application, as for `uvicorn app:app`, which serves what was declared."""
+        if self._application is None:
+            # By name: what receives and records stands on this module.
+            module = import_module("hfhooks.asgi")
+            self._application = module.Application(current_registry(), self, self._file)
+        await self._application(scope, receive, send)
 
     @property
     def fastapi_app(self) -> "FastAPI":

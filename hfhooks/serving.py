@@ -46,7 +46,7 @@ from hfhooks.tunnels.keeper import Keeper
 from hfhooks.worker.loading import Target, find_targets
 from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["Server", "Workers", "opened", "serve", "settle_from_thread"]
+__all__ = ["Server", "Workers", "journal_of", "opened", "serve", "settle_from_thread"]
 
 CTRL_C = 130
 """Exit code for SIGINT."""
@@ -117,18 +117,11 @@ def opened(
     environment_secrets(os.environ)  # what is wrong with them no saved script will mend
     connections = most_connections()
     tunnel = chosen(settings)
-    root = settings.state_dir or state_folder()
-    folder = journal_folder(root, key)
-    check_private(root, is_ours=False)
-    for made in (folder.parent, folder):
-        check_private(made)
-    keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)
     with ExitStack() as stack:
         sock = stack.enter_context(closing(_bind(settings.host, settings.port)))
         own = stack.enter_context(closing(_bind(LOOPBACK, settings.inspector_port)))
         holder = f"process {os.getpid()} on port {sock.getsockname()[1]}"
-        journal = open_journal(folder, holder=holder, retention=keep)
-        stack.enter_context(closing(journal))
+        journal = stack.enter_context(closing(journal_of(key, settings, holder)))
         yield Server(
             names,
             settings,
@@ -140,6 +133,20 @@ def opened(
             connections=connections,
             reload=reload,
         )
+
+
+def journal_of(key: str, settings: Settings, holder: str) -> Journal:
+    """Open the journal of what has this key, for this process alone.
+
+    `holder` is what others are told who want it too. Raises `HfhooksError` when it cannot be had.
+    """
+    root = settings.state_dir or state_folder()
+    folder = journal_folder(root, key)
+    check_private(root, is_ours=False)
+    for made in (folder.parent, folder):
+        check_private(made)
+    keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)
+    return open_journal(folder, holder=holder, retention=keep)
 
 
 def _bind(host: str, port: int) -> socket.socket:

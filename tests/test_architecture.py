@@ -28,7 +28,7 @@ LAYERS = [
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
     ["hfhooks.supervisor"],
     ["hfhooks.serving"],
-    ["hfhooks.notebook"],
+    ["hfhooks.notebook", "hfhooks.asgi"],
     ["hfhooks.commands"],
     ["hfhooks.cli"],
     ["hfhooks.__main__"],

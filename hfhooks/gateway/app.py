@@ -108,6 +108,11 @@ class Gateway:
         if are_all:
             self._endpoints_known.set()
 
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Those that deliveries are accepted for."""
+        return list(self._endpoints.values())
+
     def stop(self) -> None:
         """Accept no further delivery."""
         self._is_stopping = True
@@ -249,7 +254,7 @@ class Gateway:
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
 
-        html = landing_page(list(self._endpoints.values()), self.url, self.is_public)
+        html = landing_page(self.endpoints, self.url, self.is_public)
         return Answer(200, html.encode(), PAGE_HEADERS)
 
 

@@ -8,25 +8,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import to_json
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
-from hfhooks.gateway.client import (
-    Connection,
-    Exhausted,
-    Interrupted,
-    Response,
-    WorkerClient,
-    WorkerGone,
-)
+from hfhooks.gateway.client import Exhausted, Interrupted, Response, WorkerGone
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
 from hfhooks.redact import redact
 from hfhooks.wire import ATTEMPT_HEADER, HOP_HEADERS, OWN_HEADERS, RAISED, SECRET_HEADER
 
-__all__ = ["Dispatcher", "Outcome"]
+__all__ = ["Dispatcher", "Line", "Outcome", "Worker"]
 
 CONNECT_AGAIN = 0.05
 """Seconds after which a worker that accepts no connection is tried again."""
@@ -42,6 +36,32 @@ FEW = 2
 """Handlers that run during a burst."""
 MOST_IN_MEMORY = 256
 """Waiting deliveries whose content is not read from the journal again when their turn comes."""
+
+
+class Line(Protocol):
+    """What takes one request to the worker."""
+
+    async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
+        """Return the answer. Raises `WorkerGone`."""
+
+
+L = TypeVar("L", bound=Line)
+
+
+class Worker(Protocol[L]):
+    """Where handlers run."""
+
+    async def connect(self) -> L:
+        """Return a line for one request. Raises `WorkerGone`."""
+
+    def keep(self, line: L, /) -> None:
+        """Take back one that was not used."""
+
+    def close(self) -> None:
+        """Begin nothing more."""
+
+    def abort(self) -> None:
+        """Give up on all answers."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +135,7 @@ class Dispatcher:
         self._on_outcome = on_outcome
         self._now = now
         self._chance = chance
-        self._worker: WorkerClient | None = None
+        self._worker: Worker[Any] | None = None
         self._lanes: dict[str, _Lane] = defaultdict(_Lane)
         self._suspects: list[_Job] = []
         self._suspects_running = 0
@@ -154,7 +174,7 @@ class Dispatcher:
         self._lanes[endpoint].arriving -= 1
         self._arriving -= 1
 
-    def use(self, worker: WorkerClient, endpoints: Iterable[Endpoint]) -> None:
+    def use(self, worker: Worker[Any], endpoints: Iterable[Endpoint]) -> None:
         """Send deliveries to this worker from now on; an earlier one may finish what it runs."""
         if self._worker:
             self._worker.close()
@@ -287,7 +307,7 @@ class Dispatcher:
                 else:
                     worker.keep(connection)
 
-    def _start(self, job: _Job, connection: Connection) -> None:
+    def _start(self, job: _Job, connection: Line) -> None:
         lane = self._lanes[job.endpoint]
         if job.is_suspect:
             self._suspects.remove(job)
@@ -303,7 +323,7 @@ class Dispatcher:
         self._suspects_running += job.is_suspect
 
     async def _attempt(
-        self, job: _Job, delivery: Delivery, endpoint: Endpoint, connection: Connection
+        self, job: _Job, delivery: Delivery, endpoint: Endpoint, connection: Line
     ) -> None:
         """Call the handler and see to it that the outcome is recorded and told."""
         started_at, started = self._now(), time.perf_counter()

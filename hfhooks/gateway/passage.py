@@ -25,7 +25,8 @@ SWITCHED = 101
 class Site:
     """What the worker serves beside the endpoints, and whether it answers at `/`."""
 
-    client: WorkerClient
+    client: WorkerClient | None
+    """None where nothing needs to be passed on: the worker is this process."""
     has_page: bool
 
 
@@ -48,9 +49,10 @@ class Passed(Request):
 
         Raises `WorkerGone` when there is no way to the worker.
         """
-        connection = await self._site.client.reach(lambda: _Passage(self, sender))
-        assert isinstance(connection, _Passage)
-        connection.write(_head(self, self._target, self._site.client.own_headers))
+        client = self._site.client
+        assert client
+        connection = await client.reach(lambda: _Passage(self, sender))
+        connection.write(_head(self, self._target, client.own_headers))
         self._passage = connection
         for chunk in self._early:
             connection.send(chunk)
