@@ -44,12 +44,14 @@ class Child:
         """The user's own files that it has tried to load."""
         self.read_at = inf
         """When it began to read them, in seconds since 1970."""
-        self.is_alive = self.is_responsive = False
-        """What came back since the last `ping`."""
+        self.is_alive = False
+        """It has answered the last `ping`."""
         self.is_warm = asyncio.Event()
         """It has imported what it can before it is told what to load."""
         self.on_late_failure: Callable[[int, int, str], None] = lambda *_: None
         """Hears which delivery's attempt has failed after its answer, and how."""
+        self.on_blocked: Callable[[str | None, list[str]], None] = lambda *_: None
+        """Hears what blocks its event loop, and which attempts it has begun."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
         self._process = process
@@ -110,8 +112,8 @@ class Child:
         return self._client
 
     def ping(self) -> None:
-        """Ask whether the process is alive, and whether its event loop turns."""
-        self.is_alive = self.is_responsive = False
+        """Ask whether the process is alive."""
+        self.is_alive = False
         self._process.send(type="ping")
 
     def kill(self) -> None:
@@ -154,8 +156,10 @@ class Child:
         for report in self._process.reports():
             if report["type"] == "alive":
                 self.is_alive = True
-            elif report["type"] == "responsive":
-                self.is_responsive = True
+            elif report["type"] == "blocked":
+                self._tell(self.on_blocked, report["why"], report["begun"])
+            elif report["type"] == "free":
+                self._tell(self.client.renew)
             elif report["type"] == "failed_late":
                 self._tell(self.on_late_failure, report["id"], report["attempt"], report["error"])
             elif report["type"] == "preloaded":

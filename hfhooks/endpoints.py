@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from inspect import unwrap
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -100,10 +100,14 @@ class Registration:
     handler: Handler
 
     @property
+    def code(self) -> CodeType | None:
+        """What runs when the handler is called, None where that is not Python."""
+        return getattr(unwrap(_function_of(self.handler)), "__code__", None)
+
+    @property
     def place(self) -> str:
         """`file:line` of the handler, or what it is where there is no source."""
-        function = unwrap(_function_of(self.handler))
-        code = getattr(function, "__code__", None)
+        code = self.code
         return place(code.co_filename, code.co_firstlineno) if code else repr(self.handler)
 
 

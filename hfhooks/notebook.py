@@ -31,6 +31,7 @@ from hfhooks.state import RunningServer
 from hfhooks.supervisor import Observer
 from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.listener import Listener
+from hfhooks.worker.relief import Relief
 from hfhooks.worker.serve import Guarded, bind, make_room_for
 from hfhooks.worker.site import WithState, entered, has_page
 
@@ -192,7 +193,7 @@ class Handlers:
     def _publish(self, reloaded_in: float | None) -> None:
         assert self._app
         others = other_routes(self._app)
-        self._client = WorkerClient(self._port, self._token)
+        self._client = self._client or WorkerClient(self._port, self._token)
         site = Site(self._client, has_page(others)) if others else None
         self._observer.on_ready(self._client, self._endpoints, site, reloaded_in)
 
@@ -208,10 +209,20 @@ class Handlers:
         sock, port = bind(None)
         assert port
         self._port = port
-        guarded = Guarded(self._answer, self._token)
-        self._listener = Listener(guarded, sock, self._on_started, is_plain=False)
+
+        def wrap(app: Any) -> Guarded:
+            return Guarded(app, self._token)
+
+        relief = Relief(
+            self._answer,
+            self._registry,
+            prepare=lambda: make_room_for(self._endpoints),
+            on_blocked=self._blocked,
+            on_free=self._free,
+        )
+        self._listener = Listener(wrap(relief), sock, self._on_started, is_plain=False)
         try:
-            await self._listener.listen()
+            await relief.listen(self._listener, wrap)
         finally:
             self._leave()
 
@@ -235,6 +246,15 @@ class Handlers:
 
     def _in_loop(self, what: Any) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(what, self._loop)
+
+    def _blocked(self, why: str | None, begun: list[str]) -> None:
+        if self._client:
+            tell = self._observer.on_blocked
+            self._gateway.call_soon_threadsafe(tell, self._client, why, begun)
+
+    def _free(self) -> None:
+        if self._client:
+            self._gateway.call_soon_threadsafe(self._client.renew)
 
     def _failed_late(self, delivery: Delivery, error: str) -> None:
         self._gateway.call_soon_threadsafe(

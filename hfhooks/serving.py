@@ -381,6 +381,12 @@ class Server:
         """Let the delivery count as failed."""
         self._dispatcher.fail(id, number, error)
 
+    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
+        """Let another event loop have what is not begun."""
+        self._dispatcher.take_back(client, set(begun))
+        if why:
+            self._console.note(why)
+
     def on_trouble(self, text: str) -> None:
         """Tell the person at the terminal."""
         self._console.note(text)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,6 +69,12 @@ class Observer(Protocol):
 
     def on_late_failure(self, id: int, number: int, error: str) -> None:
         """What this attempt at a delivery left to be done after its answer has failed."""
+
+    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
+        """A handler blocks an event loop of this worker, which begins nothing more on it.
+
+        `why` says which, once; `begun` are the attempts that it has begun.
+        """
 
     def on_trouble(self, text: str) -> None:
         """Something else that a person should know."""
@@ -261,6 +268,7 @@ class Supervisor:
         self._changed.clear()
         self._shown = ""
         child.on_late_failure = self._observer.on_late_failure
+        child.on_blocked = partial(self._observer.on_blocked, child.client)
         self._observer.on_ready(child.client, endpoints, child.site, duration)
         if self._guard:
             self._guard.cancel()
@@ -325,18 +333,11 @@ class Supervisor:
 
     async def _ask(self, child: Child) -> None:
         """Ask a worker again and again whether it is alive; return when it is not."""
-        silence = blocked = 0
+        silence = 0
         while silence < MOST_SILENCE:
             child.ping()
             await asyncio.sleep(self._ping_every)
             silence = 0 if child.is_alive else silence + 1
-            blocked = 0 if child.is_responsive or silence else blocked + 1
-            if blocked == MOST_SILENCE:
-                self._observer.on_trouble(
-                    f"an `async def` handler has blocked the others for "
-                    f"{blocked * self._ping_every:g} s. A handler that waits or computes without "
-                    "`await` should be `def`: it then runs in a thread."
-                )
 
     async def _wait_for_spare(self) -> None:
         """Wait until one is warm: a cold one would be started in vain where saves come fast."""

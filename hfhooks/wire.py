@@ -18,6 +18,9 @@ DISCARDED = "discarded"
 REFUSED = "refused"
 """The handler's model does not take the payload; the body says why."""
 
+NOT_BEGUN = "not-begun"
+"""The worker has not called the handler, and asks for the same request on another connection."""
+
 RETRY_AFTER_HEADER = "hfhooks-retry-after"
 """The seconds that a handler asked for with `Retry(after=...)`."""
 
@@ -26,6 +29,9 @@ ATTEMPT_HEADER = "hfhooks-attempt"
 
 SECRET_HEADER = "x-webhook-secret"  # noqa: S105 # the name of a header
 """Where the Hub puts a webhook's secret."""
+
+GENERATION_HEADER = "hfhooks-generation"
+"""How many times the gateway has heard that a loop of this worker is blocked, if it has."""
 
 TOKEN_HEADER = "hfhooks-token"  # noqa: S105 # the name of a header
 """Proves that a request comes from this machine's user."""

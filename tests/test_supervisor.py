@@ -66,6 +66,8 @@ class Watched:
 
     def on_late_failure(self, id: int, number: int, error: str) -> None: ...
 
+    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None: ...
+
     def on_trouble(self, text: str) -> None:
         self.troubles.append(text)
 

@@ -12,9 +12,23 @@ from typing import Any, TypeVar
 
 import httptools
 
-from hfhooks.wire import OUTCOME_HEADER, RETRY_AFTER_HEADER, TOKEN_HEADER
+from hfhooks.wire import (
+    GENERATION_HEADER,
+    NOT_BEGUN,
+    OUTCOME_HEADER,
+    RETRY_AFTER_HEADER,
+    TOKEN_HEADER,
+)
 
-__all__ = ["Connection", "Exhausted", "Interrupted", "Response", "WorkerClient", "WorkerGone"]
+__all__ = [
+    "Connection",
+    "Exhausted",
+    "Interrupted",
+    "NotBegun",
+    "Response",
+    "WorkerClient",
+    "WorkerGone",
+]
 
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -26,6 +40,10 @@ class WorkerGone(Exception):
 
 class Interrupted(WorkerGone):
     """The worker was ended on purpose before it answered."""
+
+
+class NotBegun(WorkerGone):
+    """The worker has not called the handler; another connection may do."""
 
 
 class Exhausted(WorkerGone):
@@ -66,6 +84,8 @@ class WorkerClient:
 
     def __init__(self, address: str | int, token: str | None = None) -> None:
         self.own_headers = [(TOKEN_HEADER, token)] if token else []
+        """What each request tells the worker."""
+        self._generation = 0
         self._address = address
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
@@ -101,6 +121,24 @@ class WorkerClient:
         while self._idle:
             self._idle.pop().close()
 
+    def outlive(self) -> None:
+        """Note that a loop of the worker is blocked: what was asked for before is begun no more."""
+        self._generation += 1
+        others = [header for header in self.own_headers if header[0] != GENERATION_HEADER]
+        self.own_headers = [*others, (GENERATION_HEADER, str(self._generation))]
+        self.renew()
+
+    def renew(self) -> None:
+        """Ask for what follows on new connections, which another loop of the worker may accept."""
+        while self._idle:
+            self._idle.pop().close()
+        for connection in self._in_use:
+            connection.is_last_answer = True
+
+    def owns(self, connection: object) -> bool:
+        """Tell whether a connection is one of these, and in use."""
+        return connection in self._in_use
+
     def abort(self) -> None:
         """Close all connections: the worker is gone, though its own children may hold them."""
         self.close()
@@ -116,7 +154,7 @@ class WorkerClient:
     def keep(self, connection: "Connection") -> None:
         """Take a connection back that has its answer and can be used again."""
         self._in_use.discard(connection)
-        if self._is_closed:
+        if self._is_closed or connection.is_last_answer:
             connection.close()
         else:
             self._idle.append(connection)
@@ -136,6 +174,8 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._answered: asyncio.Future[Response] | None = None
         self._is_reusable = False
+        self.is_last_answer = False
+        """It is not used again."""
 
     async def post(self, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
         """Send one request and return the answer. Raises `WorkerGone`."""
@@ -150,6 +190,9 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.close()
             raise
+        if response.outcome == NOT_BEGUN:
+            self.close()
+            raise NotBegun("the connection was abandoned")
         if self._is_reusable:
             self._client.keep(self)
         else:

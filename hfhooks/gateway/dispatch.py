@@ -5,7 +5,7 @@ import heapq
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,15 @@ from pydantic_core import to_json
 
 from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
-from hfhooks.gateway.client import Exhausted, Interrupted, Response, WorkerGone
+from hfhooks.gateway.client import (
+    Connection,
+    Exhausted,
+    Interrupted,
+    NotBegun,
+    Response,
+    WorkerClient,
+    WorkerGone,
+)
 from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
 from hfhooks.gateway.retries import Verdict, judge
 from hfhooks.redact import redact
@@ -24,6 +32,8 @@ __all__ = ["Dispatcher", "Line", "Outcome", "Worker"]
 
 CONNECT_AGAIN = 0.05
 """Seconds after which a worker that accepts no connection is tried again."""
+ASK_AGAIN = 0.01
+"""Seconds after which a request is repeated that was not begun."""
 MOST_REFUSALS = 100
 """Connections in a row that a worker may refuse: its socket is gone, as from a folder cleaned."""
 WRITE_AGAIN = 1.0
@@ -140,6 +150,8 @@ class Dispatcher:
         self._suspects: list[_Job] = []
         self._suspects_running = 0
         self._attempts: dict[asyncio.Task[None], _Job] = {}
+        self._asked: dict[str, Line] = {}
+        """How the attempts that run have been asked for, as they are described."""
         self._amendments: set[asyncio.Task[None]] = set()
         self._retries: dict[int, tuple[asyncio.TimerHandle, _Job]] = {}
         """What waits for another attempt, and what makes it due."""
@@ -176,7 +188,7 @@ class Dispatcher:
 
     def use(self, worker: Worker[Any], endpoints: Iterable[Endpoint]) -> None:
         """Send deliveries to this worker from now on; an earlier one may finish what it runs."""
-        if self._worker:
+        if self._worker and self._worker is not worker:
             self._worker.close()
         self._worker = worker
         known = {endpoint.name: endpoint for endpoint in endpoints}
@@ -329,9 +341,7 @@ class Dispatcher:
         started_at, started = self._now(), time.perf_counter()
         response, is_interrupted = None, False
         try:
-            response = await connection.post(
-                _target(delivery), _headers(delivery, endpoint), delivery.body
-            )
+            response = await self._ask(connection, delivery, endpoint)
         except (Interrupted, asyncio.CancelledError):
             is_interrupted = True
         except WorkerGone:
@@ -353,6 +363,39 @@ class Dispatcher:
         with suppress(JournalError):  # the server ends by it
             if await self._keep(delivery, attempt, verdict):
                 self._conclude(job, outcome)
+
+    async def _ask(self, line: Line, delivery: Delivery, endpoint: Endpoint) -> Response:
+        """Return the worker's answer, by another line where the first one is abandoned."""
+        attempt = _described(delivery)
+        headers = _headers(delivery, endpoint, attempt)
+        try:
+            while True:
+                self._asked[attempt] = line
+                try:
+                    return await line.post(_target(delivery), headers, delivery.body)
+                except NotBegun as error:
+                    line = await self._another_line(error)
+        finally:
+            del self._asked[attempt]
+
+    async def _another_line(self, error: NotBegun) -> Line:
+        # The worker may know already what we shall hear in a moment.
+        await asyncio.sleep(ASK_AGAIN)
+        try:
+            if self._worker:
+                line: Line = await self._worker.connect()
+                return line
+        except WorkerGone:
+            pass
+        raise Interrupted("the handler was not called") from error
+
+    def take_back(self, worker: WorkerClient, begun: Container[str]) -> None:
+        """Ask a worker again, on new connections, for the attempts that it has not begun."""
+        worker.outlive()
+        for attempt, line in self._asked.items():
+            if attempt not in begun and isinstance(line, Connection) and worker.owns(line):
+                line.fail(NotBegun("its event loop is blocked"))
+                line.abort()
 
     async def _keep(self, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
         """Record how an attempt ended, when there is room for it."""
@@ -417,7 +460,7 @@ def _target(delivery: Delivery) -> str:
     return PREFIX + delivery.endpoint + (f"?{delivery.query}" if delivery.query else "")
 
 
-def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
+def _headers(delivery: Delivery, endpoint: Endpoint, attempt: str) -> list[tuple[str, str]]:
     """Return the sender's headers, what the handler may know of the delivery, and the secret.
 
     It is never recorded, but handlers that check it themselves want the current one on a retry.
@@ -427,7 +470,7 @@ def _headers(delivery: Delivery, endpoint: Endpoint) -> list[tuple[str, str]]:
         for name, value in delivery.headers
         if name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
     ]
-    headers.append((ATTEMPT_HEADER, _described(delivery)))
+    headers.append((ATTEMPT_HEADER, attempt))
     if endpoint.secrets and not any(name == SECRET_HEADER for name, _ in headers):
         headers.append((SECRET_HEADER, endpoint.secrets[0]))
     return headers

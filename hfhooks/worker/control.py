@@ -1,9 +1,9 @@
 """The pipes between a worker and the gateway that started it, as the worker holds them.
 
 JSON lines. `preload`, `load`, `ping` and `stop` come in on what was stdin; `preloaded`, `ready` or
-`failed`, `alive`, `responsive` and `served` go out on what was stdout. The script sees an empty
-stdin, and what it prints goes to stderr, because the gateway's stdout is for data. When the gateway
-is gone the worker goes too.
+`failed`, `alive`, `blocked`, `free`, `failed_late` and `served` go out on what was stdout. The
+script sees an empty stdin, and what it prints goes to stderr, because the gateway's stdout is for
+data. When the gateway is gone the worker goes too.
 """
 
 import json
@@ -32,8 +32,6 @@ class Control:
         """There is no time left for what merely prepares."""
         self.on_stop: Callable[[], None] = lambda: os._exit(0)
         """What `stop` does; until deliveries are taken there is nothing to finish."""
-        self.on_ping: Callable[[], None] = lambda: None
-        """What is done beside answering that this process is alive."""
         self._socket_file: Path | None = None
         _repoint_standard_streams()
         Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
@@ -59,7 +57,6 @@ class Control:
                 self._tasks.put(message)
             elif message["type"] == "ping":
                 self.report(type="alive")
-                self.on_ping()
             else:
                 self.on_stop()
         self._follow_the_gateway()

@@ -1,8 +1,10 @@
 """uvicorn as the worker runs it: signals are the gateway's business alone."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import nullcontext
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -27,7 +29,11 @@ class Listener(uvicorn.Server):
         *,
         is_plain: bool = True,
     ) -> None:
-        self._sock = sock
+        self.sock = sock
+        self.is_plain = is_plain
+        self.turned_at = monotonic()
+        """When the event loop turned the last time, in monotonic time."""
+        self._is_retiring = False
         self._on_started = on_started
         super().__init__(
             uvicorn.Config(
@@ -51,10 +57,29 @@ class Listener(uvicorn.Server):
         await super().startup(sockets)
         self._on_started()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Note that the event loop turns, and say whether to end."""
+        self.turned_at = monotonic()
+        is_over = await super().on_tick(counter)
+        return is_over or (self._is_retiring and not self.server_state.connections)
+
     async def listen(self) -> None:
         """Serve until told to stop."""
-        await self.serve([self._sock])
+        self._loop = asyncio.get_running_loop()
+        await self.serve([self.sock])
 
     def stop(self) -> None:
         """Accept nothing more, finish what is being answered, and end."""
         self.should_exit = True
+
+    def retire(self) -> None:
+        """Accept nothing more, and end when the connections that there are have been closed.
+
+        May be called in any thread.
+        """
+        self._loop.call_soon_threadsafe(self._accept_no_more)
+
+    def _accept_no_more(self) -> None:
+        for server in self.servers:
+            server.close()
+        self._is_retiring = True

@@ -1,18 +1,17 @@
 """Load the scripts and answer the deliveries that the gateway hands over."""
 
-import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from hfhooks.delivery import Delivery
-from hfhooks.endpoints import Endpoint
+from hfhooks.endpoints import Endpoint, Registry
 from hfhooks.loop import run
 from hfhooks.redact import redact
 from hfhooks.wire import TOKEN_HEADER
@@ -20,6 +19,7 @@ from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.control import Control
 from hfhooks.worker.listener import Listener
 from hfhooks.worker.loading import Target, errors_of, load
+from hfhooks.worker.relief import Relief
 from hfhooks.worker.site import WithState, entered, has_page
 from hfhooks.worker.sources import local_files
 
@@ -44,42 +44,51 @@ def serve(message: dict[str, Any], control: Control) -> None:
         )
 
     app, endpoints = build(registry, failed_late)
-    run(_serve(app, endpoints, targets, message, control))
+    run(_serve(app, endpoints, registry, targets, message, control))
     control.report(type="served")
 
 
 async def _serve(
     app: FastAPI,
     endpoints: list[Endpoint],
+    registry: Registry,
     targets: Sequence[Target],
     message: dict[str, Any],
     control: Control,
 ) -> None:
+    others = other_routes(app)
+
+    def started() -> None:
+        control.report(
+            type="ready",
+            port=port,
+            endpoints=[endpoint.as_json() for endpoint in endpoints],
+            has_site=bool(others),
+            has_page=has_page(others),
+            files=local_files(),
+        )
+
+    def blocked(why: str | None, begun: list[str]) -> None:
+        control.report(type="blocked", why=why, begun=begun)
+
+    def wrap(app: Any) -> Any:
+        return Guarded(app, message["token"]) if port else app
+
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     async with AsyncExitStack() as stack:
         with errors_of(targets[0]):
             state = await stack.enter_async_context(entered(app))
         sock, port = bind(message["socket"])
-
-        def started() -> None:
-            loop = asyncio.get_running_loop()
-            control.on_ping = lambda: _from_thread(loop, lambda: control.report(type="responsive"))
-            make_room_for(endpoints)
-            others = other_routes(app)
-            control.report(
-                type="ready",
-                port=port,
-                endpoints=[endpoint.as_json() for endpoint in endpoints],
-                has_site=bool(others),
-                has_page=has_page(others),
-                files=local_files(),
-            )
-
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        served: Any = WithState(app, state) if state else app
-        guarded = Guarded(served, message["token"]) if port else served
-        listener = Listener(guarded, sock, started, is_plain=not other_routes(app))
+        relief = Relief(
+            WithState(app, state) if state else app,
+            registry,
+            prepare=lambda: make_room_for(endpoints),
+            on_blocked=blocked,
+            on_free=lambda: control.report(type="free"),
+        )
+        listener = Listener(wrap(relief), sock, started, is_plain=not others)
         control.on_stop = listener.stop
-        await listener.listen()
+        await relief.listen(listener, wrap)
 
 
 def make_room_for(endpoints: Sequence[Endpoint]) -> None:
@@ -87,11 +96,6 @@ def make_room_for(endpoints: Sequence[Endpoint]) -> None:
     threads = current_default_thread_limiter()
     needed = sum(endpoint.max_concurrency for endpoint in endpoints)
     threads.total_tokens = max(threads.total_tokens, needed)
-
-
-def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: we are leaving
-        loop.call_soon_threadsafe(call)
 
 
 class Guarded:
