@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import FakeHub, fake_hub
-from tests.harness import EXAMPLES, payload, payload_bytes, post, wait_until
+from tests.harness import EXAMPLES, payload, payload_bytes, post, request, wait_until
 
 Start = Callable[..., Any]
 
@@ -54,6 +54,13 @@ def test_several_endpoints(serve: Start) -> None:
     }
     assert server.post("trigger_evaluation", MODEL).json()["evaluating"] == "coyotte508/test-s3"
     assert server.post("trigger_evaluation", DATASET).json() == {"id": 3, "status": "ignored"}
+
+
+def test_gradio_page(serve: Start) -> None:
+    pytest.importorskip("gradio")
+    server = serve("gradio_page.py", GRADIO_ANALYTICS_ENABLED="False")
+    assert server.post("push", MODEL).status == 200
+    assert b"Pushes" in request("GET", server.ready["local_url"] + "/").body
 
 
 def test_custom_server(serve: Start) -> None:

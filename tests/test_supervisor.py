@@ -35,6 +35,7 @@ class Watched:
         self.broken: list[HfhooksError] = []
         self.lost: list[str] = []
         self.troubles: list[str] = []
+        self.blocked: list[tuple[str | None, list[str]]] = []
         self.process = WorkerProcess()
         self.supervisor = Supervisor(
             lambda: find_targets([str(path)]), self, self.process, **options
@@ -66,7 +67,8 @@ class Watched:
 
     def on_late_failure(self, id: int, number: int, error: str) -> None: ...
 
-    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None: ...
+    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
+        self.blocked.append((why, begun))
 
     def on_trouble(self, text: str) -> None:
         self.troubles.append(text)
@@ -197,8 +199,9 @@ async def test_a_handler_that_blocks_the_others_is_said_and_not_killed(
     client, _ = await watched.start()
     assert await ask(client) == b'"a"'
     assert watched.lost == []
-    [trouble] = watched.troubles
-    assert "should be `def`" in trouble
+    [(why, begun)] = watched.blocked
+    assert why and why.startswith("a (") and "should be `def`" in why
+    assert begun == [""]  # asked by nobody who describes his attempts
 
 
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, script: Script) -> None:
