@@ -24,7 +24,7 @@ from hfhooks.redact import redact
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.serving import journal_of
 from hfhooks.settings import Settings, load_settings
-from hfhooks.wire import BODILESS
+from hfhooks.wire import BODILESS, PASSED_HEADER
 from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.serve import make_room_for
 from hfhooks.worker.site import WithState, entered, has_page
@@ -65,7 +65,8 @@ class Application:
         running = self._running or await self._start_unasked()
         request = _request(scope, running.room) if scope["type"] == "http" else None
         if request is None or running.gateway.site_for(request):
-            await running.app(scope, receive, send)
+            headers = [*scope["headers"], (PASSED_HEADER.encode(), b"1")]
+            await running.app({**scope, "headers": headers}, receive, send)
         else:
             running.gateway.url = _base_url(scope)
             await _send(request, await _answer(running.gateway, request, receive), send)

@@ -30,6 +30,9 @@ ATTEMPT_HEADER = "hfhooks-attempt"
 SECRET_HEADER = "x-webhook-secret"  # noqa: S105 # the name of a header
 """Where the Hub puts a webhook's secret."""
 
+PASSED_HEADER = "hfhooks-passed"
+"""Set on requests that are no deliveries: whatever their path may mean, they reach no handler."""
+
 GENERATION_HEADER = "hfhooks-generation"
 """How many times the gateway has heard that a loop of this worker is blocked, if it has."""
 

@@ -173,12 +173,17 @@ def test_a_servers_secret_is_checked_too() -> None:
         WebhooksServer(webhook_secret="")
 
 
-def test_run_and_launch_return_at_once_in_a_served_script() -> None:
+def test_run_and_launch_return_at_once_in_a_served_script(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
     with collecting(Registry(is_served=True)):
         webhook_endpoint(retrain)
         assert retrain.run() is retrain.launch(share=True) is None  # type: ignore[attr-defined] # added
         WebhooksServer().run()
         WebhooksServer().launch(prevent_thread_lock=True)
+    assert "returns at once" in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
 
 
 def test_run_returns_at_once_in_a_module_that_is_imported(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import PAYLOADS, Server
+from tests.harness import PAYLOADS, Server, request
 
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -47,6 +47,33 @@ def push(payload: WebhookPayload):
 
 app.launch(share=True)
 """
+
+
+GUIDE = """
+import gradio as gr
+from huggingface_hub import WebhooksServer, WebhookPayload
+
+# 1. Define  UI
+with gr.Blocks() as ui:
+    gr.Markdown("A page of one's own")
+
+# 2. Create WebhooksServer with custom UI and secret
+app = WebhooksServer(ui=ui, webhook_secret="my_secret_key")
+
+# 3. Register webhook with explicit name
+@app.add_webhook("/say_hello")
+async def hello(payload: WebhookPayload):
+    return {"message": "hello"}
+
+# 4. Register webhook with implicit name
+@app.add_webhook
+async def goodbye(payload: WebhookPayload):
+    return {"message": "goodbye"}
+
+# 5. Start server (optional)
+app.run()
+"""
+"""As the guide has it, but for the dots that stand for a page."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +132,30 @@ def test_ctrl_c_does_not_wait_for_an_open_page(own_server: Callable[[], Server])
         assert server.stop() == 0
         browser.close()
     assert "still running" not in server.said
+
+
+@pytest.mark.parametrize("path", PAYLOADS, ids=lambda path: path.stem)
+def test_the_guides_own_server_is_served_as_it_is(path: Path, guide: Server) -> None:
+    secret = {"x_webhook_secret": "my_secret_key"}
+    answer = guide.post("say_hello", path.read_bytes(), **secret)
+    assert answer.status == 200
+    assert answer.json() in (
+        {"message": "hello"},
+        {"id": answer.json().get("id"), "status": "failed"},
+    )
+    assert guide.post("goodbye", path.read_bytes()).status == 401
+
+
+def test_its_page_needs_no_secret(guide: Server) -> None:
+    assert b"A page of one" in request("GET", guide.ready["local_url"] + "/config").body
+
+
+@pytest.fixture(scope="module")
+def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    path = tmp_path_factory.mktemp("guide") / "app.py"
+    path.write_text(GUIDE)
+    with Server(path, env={"GRADIO_ANALYTICS_ENABLED": "False"}) as server:
+        yield server
 
 
 @pytest.fixture

@@ -366,7 +366,7 @@ class Dispatcher:
 
     async def _ask(self, line: Line, delivery: Delivery, endpoint: Endpoint) -> Response:
         """Return the worker's answer, by another line where the first one is abandoned."""
-        attempt = _described(delivery)
+        worker, attempt = self._worker, _described(delivery)
         headers = _headers(delivery, endpoint, attempt)
         try:
             while True:
@@ -374,16 +374,16 @@ class Dispatcher:
                 try:
                     return await line.post(_target(delivery), headers, delivery.body)
                 except NotBegun as error:
-                    line = await self._another_line(error)
+                    line = await self._another_line(worker, error)
         finally:
             del self._asked[attempt]
 
-    async def _another_line(self, error: NotBegun) -> Line:
+    async def _another_line(self, worker: Worker[Any] | None, error: NotBegun) -> Line:
         # The worker may know already what we shall hear in a moment.
         await asyncio.sleep(ASK_AGAIN)
         try:
-            if self._worker:
-                line: Line = await self._worker.connect()
+            if worker and worker is self._worker:
+                line: Line = await worker.connect()
                 return line
         except WorkerGone:
             pass

@@ -123,7 +123,9 @@ def check_head(
         raise Refusal(431, "head_too_big")
     # An absolute target, or another host, may mean another server to whoever stands before us.
     host = fields.get("host")
-    is_clear = target[:1] == b"/" and (version == "1.0" if host is None else _is_host(host))
+    # A fragment is never sent, and whoever leaves it out sees another path.
+    is_path = target[:1] == b"/" and b"#" not in target
+    is_clear = is_path and (version == "1.0" if host is None else _is_host(host))
     if not is_clear or (len(fields) < len(headers) and _comes_twice(headers)):
         raise Refusal(400, "bad_request")
 

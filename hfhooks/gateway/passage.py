@@ -10,10 +10,10 @@ from typing import Any
 
 import httptools
 
-from hfhooks.gateway.client import WorkerClient
+from hfhooks.gateway.client import WorkerClient, WorkerGone
 from hfhooks.gateway.limits import Refusal, Room
 from hfhooks.gateway.message import Request
-from hfhooks.wire import HOP_HEADERS, OWN_HEADERS
+from hfhooks.wire import HOP_HEADERS, OWN_HEADERS, PASSED_HEADER
 
 __all__ = ["Passed", "Site"]
 
@@ -47,7 +47,7 @@ class Passed(Request):
     async def pass_on(self, sender: asyncio.Transport) -> bool:
         """Send the worker's answer, all of it; tell whether another request may follow.
 
-        Raises `WorkerGone` when there is no way to the worker.
+        Raises `WorkerGone` when the worker cannot answer, and nothing was sent.
         """
         client = self._site.client
         assert client
@@ -108,6 +108,8 @@ class _Passage(asyncio.Protocol):
         self._sender = sender
         self._parser = httptools.HttpResponseParser(self)
         self._transport: Any = None
+        self._has_begun = False
+        """Something of the answer was sent."""
         self._has_switched = False
         self._is_chunked = "transfer-encoding" in request.fields
 
@@ -135,8 +137,8 @@ class _Passage(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        self._transport.abort()
         self._finish(False)
+        self._transport.abort()
 
     def pause_writing(self) -> None:
         self._sender.pause_reading()
@@ -147,6 +149,7 @@ class _Passage(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._sender.write(data)
+        self._has_begun = True
         if self._has_switched:
             return
         try:
@@ -157,6 +160,8 @@ class _Passage(asyncio.Protocol):
             self._finish(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not (self._has_begun or self.answered.done()):
+            self.answered.set_exception(WorkerGone("it ended before it answered"))
         self._finish(False)
 
     def on_headers_complete(self) -> None:
@@ -174,7 +179,7 @@ class _Passage(asyncio.Protocol):
 
 def _head(request: Passed, target: bytes, own_headers: list[tuple[str, str]]) -> bytes:
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("latin-1"), target)]
-    for name, value in (*_passed_headers(request), *own_headers):
+    for name, value in (*_passed_headers(request), *own_headers, (PASSED_HEADER, "1")):
         lines.append(f"{name}: {value}".encode("latin-1"))
     return b"\r\n".join(lines) + b"\r\n\r\n"
 

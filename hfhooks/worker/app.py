@@ -16,7 +16,7 @@ from fastapi.dependencies.utils import get_typed_signature
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.delivery import Delivery, Discard, Retry
@@ -30,6 +30,7 @@ from hfhooks.wire import (
     DISCARDED,
     HOP_HEADERS,
     OUTCOME_HEADER,
+    PASSED_HEADER,
     RAISED,
     REFUSED,
     RETRY,
@@ -44,6 +45,7 @@ MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
 Bare = inspect.Parameter.empty
 LateFailure: TypeAlias = Callable[[Delivery, str], None]
+PASSED = PASSED_HEADER.encode()
 log = logging.getLogger(__name__)
 
 
@@ -99,6 +101,12 @@ class EndpointRoute(APIRoute):
 
     declared: Endpoint
     on_late_failure: LateFailure
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match deliveries only."""
+        if any(name == PASSED for name, _ in scope["headers"]):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = WholeAnswer(send)

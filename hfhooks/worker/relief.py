@@ -27,6 +27,8 @@ from hfhooks.worker.listener import Listener
 
 __all__ = ["Relief"]
 
+LOOP = (__name__.partition(".")[0], "__main__", "asyncio", "runpy", "selectors", "threading")
+"""Packages, and modules, that are on the stack of an event loop which has nothing to do."""
 ATTEMPT, GENERATION = ATTEMPT_HEADER.encode(), GENERATION_HEADER.encode()
 LOOK_EVERY = 0.1
 """Seconds between two looks at the loops."""
@@ -121,7 +123,7 @@ class Relief:
 
     def _look(self, now: float) -> None:
         for loop in self._loops:
-            is_blocked = now - loop.listener.turned_at > STILL
+            is_blocked = now - loop.listener.turned_at > STILL and not _rests(loop.frame)
             if is_blocked and not loop.is_blocked:
                 self._abandon(loop)
             loop.is_blocked = is_blocked
@@ -154,7 +156,7 @@ class Relief:
 
     def _explained(self, loop: "_Loop") -> str | None:
         """Say once what blocks a loop."""
-        what = self._blocker(sys._current_frames().get(loop.thread.ident or 0))
+        what = self._blocker(loop.frame)
         if what in self._said:
             return None
         self._said.add(what)
@@ -184,6 +186,20 @@ class _Loop:
     listener: Listener
     thread: Thread = field(default_factory=current_thread)
     is_blocked: bool = False
+
+    @property
+    def frame(self) -> FrameType | None:
+        """What its thread is doing now."""
+        return sys._current_frames().get(self.thread.ident or 0)
+
+
+def _rests(frame: FrameType | None) -> bool:
+    """Tell whether a thread is in no code but that of its event loop: the machine is slow."""
+    while frame:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in LOOP:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def _header(scope: Any, wanted: bytes) -> str:

@@ -106,6 +106,7 @@ CASES = [
     unauthorized("3 UTF-8", with_secret("x-webhook-secret: \xc3\xa9")),
     unauthorized("3 other bytes", with_secret("x-webhook-secret: \x80\xff")),
     unauthorized("4 an empty secret", with_secret("x-webhook-secret:")),
+    bad("a fragment in the path", post(path=f"{PATH}#x")),
     bad("5 two secrets", with_secret(KNOWN, "x-webhook-secret: other")),
     bad(
         "5 two secrets in the URL",
