@@ -10,6 +10,7 @@ from hfhooks import __version__
 from hfhooks.commands.print_urls import print_urls
 from hfhooks.commands.replay import replay
 from hfhooks.commands.serve import serve
+from hfhooks.commands.trigger import trigger
 from hfhooks.console import print_data, print_error
 from hfhooks.errors import HfhooksError, MachineError
 
@@ -39,7 +40,7 @@ def _command(function: Callable[..., None]) -> None:
     app.command(context_settings={"max_content_width": 100})(run)
 
 
-for _function in (serve, replay, print_urls):
+for _function in (serve, trigger, replay, print_urls):
     _command(_function)
 
 

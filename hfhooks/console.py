@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from hfhooks.gateway.dispatch import Outcome
     from hfhooks.gateway.journal import Delivery
+    from hfhooks.sender import Sent
     from hfhooks.state import RunningServer
 
-__all__ = ["Console", "print_answer", "print_data", "print_error", "print_note", "safe"]
+__all__ = ["Console", "print_sent", "print_data", "print_error", "print_note", "safe"]
 
 MARKS = {
     "succeeded": "✓",
@@ -135,16 +136,13 @@ def _print_note(console: "RichConsole", text: str) -> None:
     console.print(_styled(("note: ", "bold yellow"), safe(text, 1000)))
 
 
-def print_answer(
-    http_status: int, status: str, endpoint: str, delivery: str | None, seconds: float, body: bytes
-) -> None:
-    """Show what became of a replay: a line on stderr, the handler's answer on stdout."""
-    mark = _styled(
-        (f"{_marks(sys.stderr)[status]} {http_status} {status}", COLOURS.get(status, ""))
-    )
-    line = f"  {endpoint}  {_milliseconds(seconds)}" + (f"  #{delivery}" if delivery else "")
-    _rich(sys.stderr).print(mark.append(safe(line)))
-    text = redact(body.decode(errors="replace"))  # before colours may part a secret
+def print_sent(sent: "Sent") -> None:
+    """Show what became of what was sent: a line on stderr, the handler's answer on stdout."""
+    said = f"{_marks(sys.stderr)[sent.status]} {sent.http_status} {sent.status}"
+    mark = _styled((said, COLOURS.get(sent.status, "")))
+    line = f"  {sent.endpoint}  {_milliseconds(sent.seconds)}"
+    _rich(sys.stderr).print(mark.append(safe(line + (f"  #{sent.id}" if sent.id else ""))))
+    text = redact(sent.body.decode(errors="replace"))  # before colours may part a secret
     if not sys.stdout.isatty():
         print_data(text)
     elif text:

@@ -39,6 +39,9 @@ GENERATION_HEADER = "hfhooks-generation"
 TOKEN_HEADER = "hfhooks-token"  # noqa: S105 # the name of a header
 """Proves that a request comes from this machine's user."""
 
+REPLAY_HEADER = "hfhooks-replay"
+"""Set by the owner of a server who has something handled again."""
+
 DELIVERY_HEADER = "hfhooks-delivery"
 """Tells the owner of a server the id of the delivery that this answers."""
 

@@ -23,7 +23,7 @@ LAYERS = [
         "hfhooks.wire",
     ],
     ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.secret", "hfhooks.state", "hfhooks.loop"],
-    ["hfhooks.server"],
+    ["hfhooks.samples", "hfhooks.sender", "hfhooks.server"],
     ["hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
     ["hfhooks.supervisor"],

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfhooks.console import Console, print_answer, print_data, print_error, print_note, safe
+from hfhooks.console import Console, print_data, print_error, print_note, print_sent, safe
 from hfhooks.errors import DiskError, HfhooksError, LoadError
 from hfhooks.gateway.dispatch import Outcome
 from hfhooks.gateway.journal import Attempt, Delivery
 from hfhooks.redact import redact
+from hfhooks.sender import Sent
 from hfhooks.state import RunningServer
 
 DELIVERY = Delivery(
@@ -223,8 +224,8 @@ def test_an_error_is_a_line_and_its_help_another(capsys: pytest.CaptureFixture[s
 
 
 def test_a_replay_shows_a_line_and_the_answer_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    print_answer(200, "succeeded", "train", "17", 0.05, b'{"a":1}')
-    print_answer(401, "failed", "train", None, 0.05, b"")
+    print_sent(Sent(200, "succeeded", "train", 17, 0.05, b'{"a":1}'))
+    print_sent(Sent(401, "failed", "train", None, 0.05, b""))
     out, err = capsys.readouterr()
     assert out == '{"a":1}\n\n'
     assert err == "✓ 200 succeeded  train  50 ms  #17\n✗ 401 failed  train  50 ms\n"
@@ -235,8 +236,8 @@ def test_on_a_terminal_the_answer_is_indented_and_inert(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     body = json.dumps({"a": "é \x1b \u202e"}, ensure_ascii=False).encode()
-    print_answer(200, "succeeded", "train", "17", 0.05, body)
-    print_answer(200, "succeeded", "train", "17", 0.05, b"no json \x1b")
+    print_sent(Sent(200, "succeeded", "train", 17, 0.05, body))
+    print_sent(Sent(200, "succeeded", "train", 17, 0.05, b"no json \x1b"))
     out = capsys.readouterr().out
     assert '"é \\u001b \\u202e"' in out and "no json \\x1b" in out
     assert "\n  " in out and "\u202e" not in out
@@ -322,7 +323,7 @@ def test_a_secret_is_masked_in_whatever_is_said(
         console.ignored(DELIVERY, CANARY)
         console.refused("/webhooks/train", 401, "unauthorized", CANARY)
         console.broken(error, has_worker=True)
-    print_answer(200, "succeeded", "train", "17", 0.05, json.dumps({"a": CANARY}).encode())
+    print_sent(Sent(200, "succeeded", "train", 17, 0.05, json.dumps({"a": CANARY}).encode()))
     out, err = capsys.readouterr()
     assert "canary" not in out + err and "mine" not in out + err
     assert (out.count("***"), err.count("***")) == (3, 14)
@@ -336,7 +337,7 @@ def test_colours_do_not_part_a_secret(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     for body in (b'{"a": "canary-12345-true-null"}', b"canary-12345-true-null"):
-        print_answer(200, "succeeded", "train", "17", 0.05, body)
+        print_sent(Sent(200, "succeeded", "train", 17, 0.05, body))
     out = capsys.readouterr().out
     assert out.count("***") == 2 and "\x1b[" in out and "canary" not in out
 

@@ -3,18 +3,18 @@
 import json
 import stat
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hfhooks.console import print_answer
-from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.events import Filter, event_of, nearest, repo_of
+from hfhooks.console import print_sent
+from hfhooks.errors import HfhooksError, UsageError
+from hfhooks.sender import Request, choose, endpoint_path, send
 from hfhooks.state import RunningServer, find_server
-from hfhooks.wire import DELIVERY_HEADER, MOST_BODY, STATUS_HEADER, TOKEN_HEADER
+from hfhooks.wire import MOST_BODY, REPLAY_HEADER
+
+REPLAYED = {REPLAY_HEADER: "1"}
 
 Payloads = Annotated[
     list[str],
@@ -48,17 +48,12 @@ def replay(payloads: Payloads, to: To = None, port: Port = None) -> None:
         _recorded(server, int(name), to) if body is None else _posted(server, body, to)
         for name, body in named
     ]
-    statuses = [_send(server, request) for request in requests]
-    raise typer.Exit(1 if {"failed", "refused"}.intersection(statuses) else 0)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent to the server."""
-
-    path: str
-    body: bytes
-    headers: dict[str, str]
+    has_failed = False
+    for request in requests:
+        sent = send(server, request)
+        print_sent(sent)
+        has_failed |= sent.has_failed
+    raise typer.Exit(1 if has_failed else 0)
 
 
 def _is_id(name: str) -> bool:
@@ -72,14 +67,13 @@ def _recorded(server: RunningServer, id: int, to: str | None) -> Request:
     delivery = read_delivery(Path(server.journal), id)
     if delivery is None:
         raise HfhooksError(f"no delivery {id} is recorded.")
-    return Request(
-        _endpoint(server, to or delivery.endpoint), delivery.body, dict(delivery.headers)
-    )
+    headers = {**dict(delivery.headers), **REPLAYED}
+    return Request(endpoint_path(server, to or delivery.endpoint), delivery.body, headers)
 
 
 def _posted(server: RunningServer, body: bytes, to: str | None) -> Request:
-    path = _endpoint(server, to) if to else _choose(server, json.loads(body))
-    return Request(path, body, {"content-type": "application/json"})
+    path = endpoint_path(server, to) if to else choose(server, json.loads(body))
+    return Request(path, body, {"content-type": "application/json", **REPLAYED})
 
 
 def _read(name: str) -> bytes:
@@ -109,56 +103,3 @@ def _bytes_of(name: str) -> bytes:
             return file.read(MOST_BODY + 1)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}.") from error
-
-
-def _endpoint(server: RunningServer, name: str) -> str:
-    """Return the path of the endpoint of this name. Raises `UsageError` if there is none."""
-    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
-    name = name.strip("/").removeprefix("webhooks/")
-    if name not in paths:
-        raise UsageError(f"no endpoint {name!r}, {nearest(name, paths)}")
-    return str(paths[name])
-
-
-def _choose(server: RunningServer, payload: dict[str, Any]) -> str:
-    """Return the path of the endpoint that wants a payload."""
-    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
-    wanting = [endpoint["name"] for endpoint in server.endpoints if _wants(endpoint, payload)]
-    names = wanting or list(paths)
-    if len(names) > 1:
-        event = f"{event_of(payload) or 'unknown event'} of {repo_of(payload) or 'unknown repo'}"
-        how = "several endpoints want" if wanting else "no endpoint wants"
-        raise UsageError(f"{how} {event}: {', '.join(names)}.", help=f"Choose one: --to {names[0]}")
-    return str(paths[names[0]])
-
-
-def _wants(endpoint: dict[str, Any], payload: dict[str, Any]) -> bool:
-    parts = {part: tuple(endpoint[part]) for part in ("on", "repo", "ref")}
-    return Filter(**parts).mismatch(payload) is None
-
-
-def _send(server: RunningServer, request: Request) -> str:
-    """Send one request, show the answer, return the status of the delivery."""
-    from http.client import HTTPConnection, HTTPException
-
-    headers = {**request.headers, TOKEN_HEADER: server.token}
-    connection = HTTPConnection(server.host, server.port, timeout=server.wait + 30)
-    started = time.perf_counter()
-    try:
-        connection.request("POST", request.path, request.body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-    except (OSError, HTTPException) as error:
-        raise StartError(f"the server on port {server.port} did not answer: {error}") from error
-    finally:
-        connection.close()
-    status = response.headers.get(STATUS_HEADER, "refused")
-    print_answer(
-        response.status,
-        status,
-        request.path.removeprefix("/webhooks/"),
-        response.headers.get(DELIVERY_HEADER),
-        time.perf_counter() - started,
-        answer,
-    )
-    return status

@@ -25,6 +25,7 @@ from hfhooks.wire import (
     HOP_HEADERS,
     OWN_HEADERS,
     REFUSED,
+    REPLAY_HEADER,
     STATUS_HEADER,
     TOKEN_HEADER,
 )
@@ -155,7 +156,10 @@ class Gateway:
         is_owner = self._is_owner(request)
         if not is_owner:
             self._admission.check(request, endpoint)
-        return await self._deliver(request, endpoint, is_replay=is_owner)
+        answer, delivery = await self._deliver(
+            request, endpoint, is_replay=is_owner and REPLAY_HEADER in request.fields
+        )
+        return _for_owner(answer, delivery) if is_owner else answer
 
     async def _endpoint_at(self, path: str) -> Endpoint:
         if not path.startswith(PREFIX):
@@ -179,7 +183,9 @@ class Gateway:
         except TimeoutError:
             raise Refusal(503, "starting", {"retry-after": "5"}) from None
 
-    async def _deliver(self, request: Request, endpoint: Endpoint, is_replay: bool) -> Answer:
+    async def _deliver(
+        self, request: Request, endpoint: Endpoint, is_replay: bool
+    ) -> tuple[Answer, Delivery]:
         if endpoint.takes_json:
             check_media_type(request.fields)
         body = await request.body()
@@ -202,8 +208,7 @@ class Gateway:
         delivery, outcome = await self._handle(delivery, mismatch)
         if self._journal.failure:
             raise Refusal(503, "unavailable", {"retry-after": "60"})
-        answer = _answer_with(outcome) if outcome else _own_answer(delivery)
-        return _for_owner(answer, delivery) if is_replay else answer
+        return _answer_with(outcome) if outcome else _own_answer(delivery), delivery
 
     async def _handle(
         self, delivery: Delivery, mismatch: str | None

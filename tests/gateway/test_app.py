@@ -18,6 +18,7 @@ from tests.harness import JSON, PAYLOADS, payload_bytes
 
 PULL = payload_bytes("pr_create_v3_docs")
 OWNER = {"hfhooks-token": TOKEN}
+REPLAY = {"hfhooks-replay": "1"}
 
 
 def echo() -> None:
@@ -220,7 +221,7 @@ async def test_what_failed_is_handled_when_the_hub_sends_it_again(
 async def test_the_owner_may_run_anything_again(gateway: Any, reports: Reports) -> None:
     echo()
     http = await gateway()
-    headers = JSON | OWNER | {"webhook-id": "w1"}
+    headers = JSON | OWNER | {"webhook-id": "w1", "hfhooks-replay": "1"}
     for _ in range(2):
         assert (await http.post("/webhooks/echo", content=PULL, headers=headers)).status_code == 200
     assert [outcome.delivery.webhook_id for outcome in reports.outcomes] == ["w1", "w1"]
@@ -690,7 +691,15 @@ async def test_the_owner_needs_no_secret_and_learns_what_became_of_it(
     assert answer.headers["hfhooks-delivery"] == "1"
     assert answer.headers["hfhooks-status"] == "succeeded"
     delivery = journal.get(1)
-    assert delivery is not None and delivery.is_replay
+    assert delivery is not None and not delivery.is_replay
+
+
+async def test_only_the_owner_replays(gateway: Any, journal: Journal) -> None:
+    echo()
+    http = await gateway()
+    for headers in (OWNER, {}):
+        await http.post("/webhooks/echo", content=PULL, headers=JSON | headers | REPLAY)
+    assert [each.is_replay for each in map(journal.get, (1, 2)) if each] == [True, False]
 
 
 async def test_headers_of_ours_reach_no_handler(gateway: Any) -> None:

@@ -1,0 +1,119 @@
+"""Deliveries to a running server, sent by its owner: no secret is needed."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hfhooks.errors import StartError, UsageError
+from hfhooks.events import Filter, event_of, nearest, repo_of
+from hfhooks.state import RunningServer
+from hfhooks.wire import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER
+
+__all__ = ["Request", "Sent", "choose", "endpoint_path", "send", "wants"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent to an endpoint."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> str:
+        return self.path.removeprefix("/webhooks/")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of it."""
+
+    http_status: int
+    status: str
+    """Of the delivery; `refused` where there is none."""
+    endpoint: str
+    id: int | None
+    seconds: float
+    body: bytes
+
+    @property
+    def has_failed(self) -> bool:
+        return self.status in ("failed", "refused")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a program wants it, with the handler's answer as JSON if it is some."""
+        try:
+            answer = json.loads(self.body)
+        except ValueError:
+            answer = self.body.decode(errors="replace")
+        return {
+            "id": self.id,
+            "endpoint": self.endpoint,
+            "status": self.status,
+            "http_status": self.http_status,
+            "duration_ms": round(self.seconds * 1000, 1),
+            "answer": answer,
+        }
+
+
+def endpoint_path(server: RunningServer, name: str) -> str:
+    """Return the path of the endpoint of this name. Raises `UsageError` if there is none."""
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
+    name = name.strip("/").removeprefix("webhooks/")
+    if name not in paths:
+        raise UsageError(f"no endpoint {name!r}, {nearest(name, paths)}")
+    return str(paths[name])
+
+
+def choose(server: RunningServer, payload: Mapping[str, Any]) -> str:
+    """Return the path of the endpoint that wants a payload, or the only one there is.
+
+    Raises `UsageError` where that is not clear.
+    """
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
+    wanting = [endpoint["name"] for endpoint in server.endpoints if wants(endpoint, payload)]
+    names = wanting or list(paths)
+    if len(names) > 1:
+        event = f"{event_of(payload) or 'unknown event'} of {repo_of(payload) or 'unknown repo'}"
+        how = "several endpoints want" if wanting else "no endpoint wants"
+        raise UsageError(f"{how} {event}: {', '.join(names)}.", help=f"Choose one: --to {names[0]}")
+    return str(paths[names[0]])
+
+
+def wants(endpoint: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+    """Tell whether an endpoint, as the `ready` line has it, wants a payload."""
+    return filter_of(endpoint).mismatch(payload) is None
+
+
+def filter_of(endpoint: Mapping[str, Any]) -> Filter:
+    """Return the filter of an endpoint, as the `ready` line has it."""
+    return Filter(**{part: tuple(endpoint[part]) for part in ("on", "repo", "ref")})
+
+
+def send(server: RunningServer, request: Request) -> Sent:
+    """Send one request and return what became of it. Raises `StartError` without an answer."""
+    from http.client import HTTPConnection, HTTPException
+
+    headers = {**request.headers, TOKEN_HEADER: server.token}
+    connection = HTTPConnection(server.host, server.port, timeout=server.wait + 30)
+    started = time.perf_counter()
+    try:
+        connection.request("POST", request.path, request.body, headers)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException) as error:
+        raise StartError(f"the server on port {server.port} did not answer: {error}") from error
+    finally:
+        connection.close()
+    id = response.headers.get(DELIVERY_HEADER)
+    return Sent(
+        response.status,
+        response.headers.get(STATUS_HEADER, "refused"),
+        request.endpoint,
+        int(id) if id else None,
+        time.perf_counter() - started,
+        body,
+    )
