@@ -7,6 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from hfhooks import __version__
+from hfhooks.commands.deliveries.change import prune, retry
+from hfhooks.commands.deliveries.export import export
+from hfhooks.commands.deliveries.listing import list_deliveries
+from hfhooks.commands.deliveries.show import show
+from hfhooks.commands.explain import explain
+from hfhooks.commands.init import init
 from hfhooks.commands.print_urls import print_urls
 from hfhooks.commands.replay import replay
 from hfhooks.commands.serve import serve
@@ -25,7 +31,9 @@ app = typer.Typer(
 )
 
 
-def _command(function: Callable[..., None]) -> None:
+def _guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that turns errors into a line and an exit code."""
+
     @wraps(function)
     def run(*args: Any, **options: Any) -> None:
         try:
@@ -37,11 +45,20 @@ def _command(function: Callable[..., None]) -> None:
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error
 
-    app.command(context_settings={"max_content_width": 100})(run)
+    return run
 
 
-for _function in (serve, trigger, replay, print_urls):
-    _command(_function)
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+COMMANDS: tuple[Callable[..., None], ...] = (init, serve, trigger, replay, explain, print_urls)
+for _function in COMMANDS:
+    app.command(context_settings=SETTINGS)(_guarded(_function))
+
+deliveries = typer.Typer(rich_markup_mode=None, context_settings=SETTINGS)
+deliveries.callback(invoke_without_command=True)(_guarded(list_deliveries))
+OF_DELIVERIES: tuple[Callable[..., None], ...] = (show, export, retry, prune)
+for _function in OF_DELIVERIES:
+    deliveries.command(context_settings=SETTINGS)(_guarded(_function))
+app.add_typer(deliveries, name="deliveries")
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from hfhooks.gateway.dispatch import Outcome
-    from hfhooks.gateway.journal import Delivery
+    from hfhooks.gateway.journal import Attempt, Delivery, Summary
     from hfhooks.sender import Sent
     from hfhooks.state import RunningServer
 
-__all__ = ["Console", "print_sent", "print_data", "print_error", "print_note", "safe"]
+__all__ = [
+    "Console",
+    "print_data",
+    "print_deliveries",
+    "print_delivery",
+    "print_error",
+    "print_note",
+    "print_sent",
+    "print_verdicts",
+    "progress",
+    "safe",
+    "write_data",
+]
 
 MARKS = {
     "succeeded": "✓",
@@ -32,6 +44,7 @@ MARKS = {
     "queued": "…",
     "ignored": "·",
     "duplicate": "·",
+    "running": "…",
     "reloaded": "⟳",
     "up": "⟳",
 }
@@ -43,6 +56,7 @@ PLAIN_MARKS = {
     "queued": ".",
     "ignored": ".",
     "duplicate": ".",
+    "running": ".",
     "reloaded": "*",
     "up": "*",
 }
@@ -58,6 +72,9 @@ HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
 ONLY_HERE = """\
 Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
 choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-url."""
+COLUMNS = ("id", "received", "status", "http", "attempts", "took", "endpoint", "event", "repo")
+WIDTHS = (6, 14, 11, 4, 8, 8, 20, 22, 0)
+"""Characters of the columns of `deliveries`."""
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that can steer a terminal, or hide what a text says."""
 
@@ -79,6 +96,120 @@ def print_data(line: str) -> None:
     print(line, file=stdout, flush=True)  # printing is what this module is for
     if stdout.error and not isinstance(stdout.error, BrokenPipeError):
         raise DiskError(f"stdout: {stdout.error.strerror}")
+
+
+def progress(text: str) -> None:
+    """Say on a terminal, in place, how far something is that takes long."""
+    if sys.stderr.isatty():
+        stream = _Steady(sys.stderr)
+        stream.write(f"{safe(text)}\x1b[K\r")
+        stream.flush()
+
+
+def print_verdicts(verdicts: Sequence[tuple[str, str | None]], *, as_json: bool = False) -> None:
+    """Print for each endpoint whether it wants an event, and if not why, on stdout."""
+    console = _rich(sys.stdout)
+    for endpoint, why in verdicts:
+        if as_json:
+            print_data(json.dumps({"endpoint": endpoint, "wants": why is None, "reason": why}))
+            continue
+        status = "ignored" if why else "succeeded"
+        mark = (_marks(sys.stdout)[status], COLOURS.get(status, ""))
+        console.print(_styled(mark, f" {safe(endpoint)}  {safe(why or 'wants it', 1000)}"))
+
+
+def write_data(content: bytes) -> None:
+    """Write what was asked for on stdout as it is, nothing masked. Raises `DiskError`."""
+    stream = sys.stdout.buffer
+    try:
+        stream.write(content)
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        raise DiskError(f"stdout: {error.strerror}") from error
+
+
+def print_deliveries(
+    rows: Sequence["Summary"], *, as_json: bool = False, has_head: bool = True
+) -> None:
+    """Print a line for each delivery on stdout, below the names of the columns."""
+    if as_json:
+        for row in rows:
+            print_data(json.dumps(_summary_json(row)))
+        return
+    console = _rich(sys.stdout)
+    if rows and has_head:
+        console.print(_styled((_columns(COLUMNS), "dim")))
+    for row in rows:
+        when = time.strftime("%m-%d %H:%M:%S", time.localtime(row.received_at))
+        number = f"{row.id}{'r' if row.is_replay else ''}"
+        took = "" if row.duration is None else _milliseconds(row.duration)
+        status = f"{_marks(sys.stdout)[row.status]} {row.status}"
+        words = (number, when, status, row.http_status or "", row.attempts, took)
+        texts = (row.endpoint, row.event or "", row.repo or "")
+        line = _columns([*map(str, words), *(safe(text) for text in texts)])
+        start = line.index(status)
+        text = _styled(line)
+        text.stylize(COLOURS.get(row.status, ""), start, start + len(status))
+        console.print(text)
+
+
+def _columns(words: Sequence[str]) -> str:
+    widths = zip(words, WIDTHS, strict=True)
+    return " ".join(word.ljust(width) for word, width in widths).rstrip()
+
+
+def _summary_json(row: "Summary") -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "received_at": row.received_at,
+        "endpoint": row.endpoint,
+        "event": row.event,
+        "repo": row.repo,
+        "status": row.status,
+        "http_status": row.http_status,
+        "attempts": row.attempts,
+        "duration_ms": None if row.duration is None else round(row.duration * 1000, 1),
+        "replay": row.is_replay,
+    }
+
+
+def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
+    """Print all that is known of a delivery on stdout."""
+    console = _rich(sys.stdout)
+
+    def say(*parts: str | tuple[str, str]) -> None:
+        console.print(_styled(*parts))
+
+    status = (
+        f"{_marks(sys.stdout)[delivery.status]} {delivery.status}",
+        COLOURS.get(delivery.status, ""),
+    )
+    what = f"  {delivery.endpoint}  {delivery.event or 'unknown event'}  {delivery.repo or ''}"
+    say((f"#{delivery.id}  ", "bold"), status, safe(what.rstrip()))
+    say(
+        ("received  ", "dim"), _when(delivery.received_at), "  replay" if delivery.is_replay else ""
+    )
+    if delivery.query:
+        say(("query  ", "dim"), safe(delivery.query, 1000))
+    for name, value in delivery.headers:
+        say((f"{safe(name)}  ", "dim"), safe(value, 1000))
+    say()
+    for line in delivery.body.decode(errors="replace").splitlines():
+        say(safe(line, 10_000))
+    for attempt in attempts:
+        answer = "" if attempt.http_status is None else f" {attempt.http_status}"
+        say()
+        said = f"{attempt.status}{answer}  {_milliseconds(attempt.duration)}  "
+        say((f"attempt {attempt.number}  ", "bold"), said, _when(attempt.started_at))
+        text = attempt.error or attempt.answer.decode(errors="replace")
+        for line in text.splitlines():
+            say("    ", safe(line, 1000))
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 class _Steady:

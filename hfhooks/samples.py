@@ -10,7 +10,7 @@ from typing import Any
 
 from hfhooks.events import ACTIONS, REPO_TYPES, Event, nearest
 
-__all__ = ["SAMPLES", "edited", "sample", "samples"]
+__all__ = ["SAMPLES", "changes_of", "edited", "sample", "samples"]
 
 HUB = "https://huggingface.co"
 MAIN = "refs/heads/main"
@@ -104,6 +104,20 @@ def edited(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     if isinstance(comment, dict) and comment.get("hidden") is True:
         comment.pop("content", None)  # the Hub does not send what is hidden
     return copy
+
+
+def changes_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Return `key=value` texts as changes; a value is JSON, or else a text. Raises `ValueError`."""
+    changes: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ValueError(f"--set {text}: write KEY=VALUE.")
+        try:
+            changes[key] = json.loads(value)
+        except ValueError:
+            changes[key] = value
+    return changes
 
 
 def _event(text: str) -> Event:

@@ -11,7 +11,7 @@ from hfhooks.events import Filter, event_of, nearest, repo_of
 from hfhooks.state import RunningServer
 from hfhooks.wire import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER
 
-__all__ = ["Request", "Sent", "choose", "endpoint_path", "send", "wants"]
+__all__ = ["Request", "Sent", "choose", "endpoint_path", "send", "verdicts", "wants"]
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,13 @@ class Request:
     """What is sent to an endpoint."""
 
     path: str
+    """With its query."""
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
-        return self.path.removeprefix("/webhooks/")
+        return self.path.partition("?")[0].removeprefix("/webhooks/")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,13 @@ def choose(server: RunningServer, payload: Mapping[str, Any]) -> str:
 def wants(endpoint: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
     """Tell whether an endpoint, as the `ready` line has it, wants a payload."""
     return filter_of(endpoint).mismatch(payload) is None
+
+
+def verdicts(server: RunningServer, payload: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return for each endpoint the first part of its filter that does not match, None if all do."""
+    return [
+        (endpoint["name"], filter_of(endpoint).mismatch(payload)) for endpoint in server.endpoints
+    ]
 
 
 def filter_of(endpoint: Mapping[str, Any]) -> Filter:

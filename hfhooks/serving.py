@@ -232,7 +232,9 @@ class Server:
         )
         port = own.getsockname()[1]
         self._inspector_url = f"http://{LOOPBACK}:{port}"
-        inspector = Inspector(port, self._metrics, self._gauges)
+        inspector = Inspector(
+            port, self._metrics, self._gauges, journal, self._dispatcher, self._token
+        )
         self._inspector = Listener(inspector.respond, own, patience=LONG)
         self._reload = reload
         self._workers = workers(self)

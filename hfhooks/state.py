@@ -28,6 +28,8 @@ __all__ = [
     "find_server",
     "is_alive",
     "journal_folder",
+    "journals",
+    "running_servers",
     "state_folder",
     "write_private",
 ]
@@ -97,6 +99,17 @@ def check_private(folder: Path, *, is_ours: bool = True) -> None:
         raise StartError(f"everybody may write to {folder}.", f"Forbid it: chmod o-w {name}")
 
 
+def journals(root: Path) -> list[Path]:
+    """Return the files of all journals in this folder, the one that was used last first."""
+    files = (root / "journals").glob("*/journal.db")
+    return sorted(files, key=_used_at, reverse=True)
+
+
+def _used_at(journal: Path) -> float:
+    beside = (journal, journal.with_name("journal.db-wal"))
+    return max((file.stat().st_mtime for file in beside if file.is_file()), default=0.0)
+
+
 @contextmanager
 def announced(server: RunningServer) -> Iterator[Callable[[RunningServer], None]]:
     """Let the other commands find this server for as long as it runs.
@@ -161,6 +174,11 @@ def find_server(port: int | None = None, wait: float = 0) -> RunningServer:
         ports = ", ".join(str(server.port) for server in found)
         raise UsageError(f"several servers run, on ports {ports}.", help="Choose one with --port.")
     return found[0]
+
+
+def running_servers() -> list[RunningServer]:
+    """Return all servers of this user that run."""
+    return list(_running(None))
 
 
 def _running(port: int | None) -> Iterator[RunningServer]:

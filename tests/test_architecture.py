@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "hfhooks"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
     for path in PACKAGE.rglob("*.py")
+    if path.parent.name != "starters"  # these are texts for their readers
 }
 LAYERS = [
     [
@@ -23,12 +24,13 @@ LAYERS = [
         "hfhooks.wire",
     ],
     ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.secret", "hfhooks.state", "hfhooks.loop"],
-    ["hfhooks.samples", "hfhooks.sender", "hfhooks.server"],
+    ["hfhooks.exported", "hfhooks.samples", "hfhooks.sender", "hfhooks.server"],
+    ["hfhooks.payload_files"],
     ["hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
     ["hfhooks.supervisor"],
     ["hfhooks.serving"],
-    ["hfhooks.notebook", "hfhooks.asgi"],
+    ["hfhooks.notebook", "hfhooks.asgi", "hfhooks.testing"],
     ["hfhooks.commands"],
     ["hfhooks.cli"],
     ["hfhooks.__main__"],
@@ -147,6 +149,7 @@ def test_the_tests_mirror_the_package() -> None:
             "bad_requests",
             "slow_clients",
             "canaries",
+            "deliveries",
             "custom_server",
             "gradio",
             "disks",

@@ -42,7 +42,7 @@ def test_help_of_a_command_has_examples_to_paste(command: str) -> None:
         (["srve"], "No such command 'srve'. Did you mean 'serve'?"),
         (["serve", "--prot", "1"], "No such option: --prot"),
         (["serve", "--port", "x"], "Invalid value for '--port'"),
-        (["replay"], "Missing argument"),
+        (["replay"], "nothing to replay"),
         (["print-urls", "--wait", "-1"], "Invalid value for '--wait'"),
     ],
 )

@@ -69,7 +69,7 @@ async def echo(socket: WebSocket):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("site") / "app.py"
     path.write_text(SCRIPT)
-    with Server(path) as server:
+    with Server(path, env={"XDG_STATE_HOME": str(path.parent)}) as server:
         yield server
     assert path.with_name("left").exists(), "the lifespan was not left"
 

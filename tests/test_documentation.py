@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from hfhooks.settings import Settings
 from tests.harness import EXAMPLES, run_command, wait_until
 
 ROOT = EXAMPLES.parent
+COMMANDS = ["init", "serve", "trigger", "replay", "explain", "print-urls", "deliveries"]
+COMMANDS += [f"deliveries {name}" for name in ("show", "export", "retry", "prune")]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
@@ -51,6 +54,14 @@ def test_the_first_event_is_answered_as_shown(readme_server: Any) -> None:
     assert found.stdout + "\n" == blocks("json")[0]
 
 
+def test_the_readers_own_test_passes(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(blocks("python")[0])
+    (tmp_path / "test_app.py").write_text(blocks("py")[0])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "1 passed" in found.stdout, found.stdout
+
+
 @pytest.mark.parametrize("text", blocks("python"))
 def test_every_script_is_served(start: Callable[..., Any], tmp_path: Path, text: str) -> None:
     name = re.match(r"# (\S+\.py)\n", text)
@@ -79,13 +90,13 @@ def test_the_json_lines_have_the_shape_shown(start: Callable[..., Any], tmp_path
         }
 
 
-@pytest.mark.parametrize("command", ["serve", "replay", "print-urls"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_documented(command: str) -> None:
     assert f"`hfhooks {command}" in README
     options = set(
-        re.findall(r"^ +(--[a-z-]+)", run_command(command, "--help").stdout, re.MULTILINE)
+        re.findall(r"^ +(--[a-z-]+)", run_command(*command.split(), "--help").stdout, re.MULTILINE)
     )
-    assert options and not [option for option in options if f"`{option}" not in README]
+    assert options and not [option for option in options if f"{option}" not in README]
 
 
 IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}

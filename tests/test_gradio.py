@@ -49,6 +49,7 @@ app.launch(share=True)
 """
 
 
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False"}
 GUIDE = """
 import gradio as gr
 from huggingface_hub import WebhooksServer, WebhookPayload
@@ -80,7 +81,7 @@ app.run()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("gradio") / "app.py"
     path.write_text(SCRIPT)
-    with Server(path, env={"GRADIO_ANALYTICS_ENABLED": "False"}) as server:
+    with Server(path, env=QUIET | {"XDG_STATE_HOME": str(path.parent)}) as server:
         yield server
 
 
@@ -154,7 +155,7 @@ def test_its_page_needs_no_secret(guide: Server) -> None:
 def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("guide") / "app.py"
     path.write_text(GUIDE)
-    with Server(path, env={"GRADIO_ANALYTICS_ENABLED": "False"}) as server:
+    with Server(path, env=QUIET | {"XDG_STATE_HOME": str(path.parent)}) as server:
         yield server
 
 

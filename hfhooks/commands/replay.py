@@ -1,105 +1,188 @@
-"""`hfhooks replay`: send recorded payloads to the running server."""
+"""`hfhooks replay`: have payloads and recorded deliveries handled again."""
 
 import json
-import stat
-import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace as but
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfhooks.console import print_sent
+from hfhooks.commands.deliveries.records import Since, since_when
+from hfhooks.console import print_data, print_note, print_sent, print_verdicts, progress
 from hfhooks.errors import HfhooksError, UsageError
-from hfhooks.sender import Request, choose, endpoint_path, send
+from hfhooks.exported import Exported
+from hfhooks.payload_files import read_payloads
+from hfhooks.samples import changes_of, edited
+from hfhooks.sender import Request, choose, endpoint_path, send, verdicts
 from hfhooks.state import RunningServer, find_server
-from hfhooks.wire import MOST_BODY, REPLAY_HEADER
+from hfhooks.wire import REPLAY_HEADER
 
-REPLAYED = {REPLAY_HEADER: "1"}
+if TYPE_CHECKING:
+    from hfhooks.gateway.journal import Delivery, Records
 
 Payloads = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="PAYLOAD", help="JSON files, - for stdin, or ids of recorded deliveries."
+        metavar="[PAYLOAD]...", help="JSON files, - for stdin, or ids of recorded deliveries."
     ),
 ]
+Last = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="The last so many deliveries.")]
+Failed = Annotated[bool, typer.Option("--failed", help="All deliveries that failed for good.")]
 To = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The endpoint; needed when several want the event."),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Another value, such as repo.name=me/x; null takes a key away.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say which endpoint would get it and why, send nothing.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 
+REPLAYED = {REPLAY_HEADER: "1"}
+MOST = 10_000
+"""Deliveries that are replayed at once."""
+MANY = 10
+"""Deliveries beyond which it is said how many there are still to come."""
 
-def replay(payloads: Payloads, to: To = None, port: Port = None) -> None:
+
+def replay(
+    payloads: Payloads = None,
+    last: Last = 0,
+    failed: Failed = False,
+    since: Since = None,
+    to: To = None,
+    changes: Set = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    port: Port = None,
+) -> None:
     """Send payloads to the running server, as the Hub would, and show the handler's answer.
 
-    A recorded delivery goes to its own endpoint, byte for byte as it came. The secret is not
-    needed. Exits with 1 if a handler failed.
+    A file holds one payload, a JSON array or JSON lines of several, or a delivery that was
+    exported. A recorded delivery goes to its own endpoint, byte for byte as it came, with the same
+    Webhook-Id; it is a new delivery, and marked as a replay. The secret is not needed. Exits with 1
+    if a handler failed.
 
     \b
     Examples:
       hfhooks replay payload.json
       hfhooks replay 17
-      hfhooks replay payload.json --to trigger_training
+      hfhooks replay --last 1
+      hfhooks replay --failed --since 2h
+      hfhooks replay payload.json --to trigger_training --set repo.name=me/x
+      hfhooks replay payloads.jsonl --dry-run
       curl -s https://example.com/payload.json | hfhooks replay -
     """
-    named = [(name, None if _is_id(name) else _read(name)) for name in payloads]
+    if not (payloads or last or failed or since):
+        raise UsageError("nothing to replay: name a file or a delivery, or say --last 1.")
+    edits = _edits(changes or [])
+    named = [(name, None if _is_id(name) else read_payloads(name)) for name in payloads or []]
     server = find_server(port)
-    requests = [
-        _recorded(server, int(name), to) if body is None else _posted(server, body, to)
-        for name, body in named
-    ]
+    found: list[Exported] = []
+    for name, read in named:
+        found += [_recorded(server, int(name))] if read is None else read
+    if last or failed or since:
+        found += _chosen(server, last, failed, since)
+    if edits:
+        found = [_edited(one, edits) for one in found]
+    if dry_run:
+        for one in found:
+            _explain(server, one, to, as_json)
+        return
+    requests = [_request(server, one, to) for one in found]
+    raise typer.Exit(1 if _send_all(server, requests, as_json) else 0)
+
+
+def _send_all(server: RunningServer, requests: Sequence[Request], as_json: bool) -> bool:
+    """Send one after the other; tell whether a handler failed."""
     has_failed = False
-    for request in requests:
+    for number, request in enumerate(requests, 1):
+        if len(requests) > MANY:
+            progress(f"replaying {number} of {len(requests)}")
         sent = send(server, request)
-        print_sent(sent)
         has_failed |= sent.has_failed
-    raise typer.Exit(1 if has_failed else 0)
+        if as_json:
+            print_data(json.dumps(sent.as_json()))
+        else:
+            print_sent(sent)
+    return has_failed
 
 
 def _is_id(name: str) -> bool:
     return name.isascii() and name.isdigit() and not Path(name).exists()
 
 
-def _recorded(server: RunningServer, id: int, to: str | None) -> Request:
-    """Return a delivery in the server's journal as it came, for another endpoint if told so."""
-    from hfhooks.gateway.journal import read_delivery
-
-    delivery = read_delivery(Path(server.journal), id)
+def _recorded(server: RunningServer, id: int) -> Exported:
+    """Return a delivery in the server's journal as it came."""
+    with _records(server) as records:
+        delivery = records.delivery(id)
     if delivery is None:
         raise HfhooksError(f"no delivery {id} is recorded.")
-    headers = {**dict(delivery.headers), **REPLAYED}
-    return Request(endpoint_path(server, to or delivery.endpoint), delivery.body, headers)
+    return _exported(delivery)
 
 
-def _posted(server: RunningServer, body: bytes, to: str | None) -> Request:
-    path = endpoint_path(server, to) if to else choose(server, json.loads(body))
-    return Request(path, body, {"content-type": "application/json", **REPLAYED})
+def _chosen(server: RunningServer, last: int, failed: bool, since: str | None) -> list[Exported]:
+    """Return the deliveries that options choose, the oldest first."""
+    from hfhooks.gateway.journal import Wanted
+
+    status = "failed" if failed else None
+    wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
+    with _records(server) as records:
+        found = [records.delivery(row.id) for row in records.summaries(wanted)[::-1]]
+    if not found:
+        print_note("no deliveries.")
+    return [_exported(delivery) for delivery in found if delivery]
 
 
-def _read(name: str) -> bytes:
-    """Return a payload's bytes. Raises `UsageError` unless they are one JSON object."""
-    body = _bytes_of(name)
-    if len(body) > MOST_BODY:
-        raise UsageError(f"{name}: larger than {MOST_BODY} bytes, which no server accepts.")
+def _records(server: RunningServer) -> "Records":
+    from hfhooks.gateway.journal import Records  # and SQLite, where it is needed
+
+    return Records(Path(server.journal))
+
+
+def _exported(delivery: "Delivery") -> Exported:
+    return Exported(delivery.endpoint, delivery.body, delivery.headers, delivery.query)
+
+
+def _edits(changes: Iterable[str]) -> dict[str, Any]:
     try:
-        payload = json.loads(body.decode())
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: not JSON: {error}.") from error
-    if not isinstance(payload, dict):
-        raise UsageError(f"{name}: a payload is a JSON object, not a {type(payload).__name__}.")
-    return body
+        return changes_of(changes)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _bytes_of(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read(MOST_BODY + 1)
+def _edited(one: Exported, edits: dict[str, Any]) -> Exported:
     try:
-        # Asked before it is opened: a pipe that nobody writes to would hold us up.
-        if not stat.S_ISREG(Path(name).stat().st_mode):
-            raise UsageError(f"{name} is not a file.")
-        with Path(name).open("rb") as file:
-            return file.read(MOST_BODY + 1)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}.") from error
+        changed = edited(json.loads(one.body), edits)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return but(one, body=json.dumps(changed, ensure_ascii=False).encode())
+
+
+def _request(server: RunningServer, one: Exported, to: str | None) -> Request:
+    name = to or one.endpoint
+    path = endpoint_path(server, name) if name else choose(server, json.loads(one.body))
+    target = path + (f"?{one.query}" if one.query else "")
+    return Request(target, one.body, {**JSON, **dict(one.headers), **REPLAYED})
+
+
+def _explain(server: RunningServer, one: Exported, to: str | None, as_json: bool) -> None:
+    """Say which endpoint would get a delivery, and why the others would not."""
+    name = to or one.endpoint
+    found = verdicts(server, json.loads(one.body))
+    if name:
+        path = endpoint_path(server, name)
+        found = [(each, why) for each, why in found if f"/webhooks/{each}" == path]
+    print_verdicts(found, as_json=as_json)
+
+
+JSON = {"content-type": "application/json"}

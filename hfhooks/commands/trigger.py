@@ -11,7 +11,7 @@ import typer
 
 from hfhooks.console import print_data, print_note, print_sent
 from hfhooks.errors import UsageError
-from hfhooks.samples import SAMPLES, samples
+from hfhooks.samples import SAMPLES, changes_of, samples
 from hfhooks.sender import Request, Sent, choose, endpoint_path, send, wants
 from hfhooks.state import RunningServer, find_server
 
@@ -110,20 +110,9 @@ def _payloads(
     event: str, repo: str, *, changes: Iterable[str], **options: Any
 ) -> list[dict[str, Any]]:
     try:
-        return samples(event, repo, changes=dict(map(_change, changes)), **options)
+        return samples(event, repo, changes=changes_of(changes), **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """Return key and value of `key=value`; the value is JSON, or else a text."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ValueError(f"--set {text}: write KEY=VALUE.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _save(payloads: list[dict[str, Any]], name: str) -> None:

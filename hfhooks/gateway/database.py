@@ -68,10 +68,14 @@ class Reader:
         # SQLite opens the file at the first query, and until then the writer thinks it is alone.
         self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
 
-    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: object) -> list[T]:
-        """Return the rows of a query, converted. Raises `JournalError`."""
+    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: Any) -> list[T]:
+        """Return the rows of a query, converted. Raises `JournalError`.
+
+        The values are given one by one, or as a dictionary where the query names them.
+        """
+        given = values[0] if values and isinstance(values[0], dict) else values
         try:
-            return [convert(row) for row in self._connection.execute(query, values).fetchall()]
+            return [convert(row) for row in self._connection.execute(query, given).fetchall()]
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise _explained(self._path, error) from error
 

@@ -207,6 +207,21 @@ class Dispatcher:
             self._due(job)
         return len(raised)
 
+    async def retry(self, id: int) -> bool:
+        """Have a delivery handled again now, though it failed or waits; tell whether it may be.
+
+        Raises `JournalError`.
+        """
+        if id in self._retries:
+            self._due(self._retries[id][1])
+            return True
+        if not await self._journal.requeue(id):
+            return False
+        delivery = self._journal.get(id)
+        if delivery:
+            self.resume(Unfinished(id, delivery.endpoint, has_crashed=delivery.crashes > 0))
+        return delivery is not None
+
     def lose(self) -> None:
         """Hold deliveries, and take back what is running: the worker is gone."""
         if self._worker:

@@ -7,7 +7,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,12 @@ __all__ = [
     "Attempt",
     "Delivery",
     "Journal",
+    "Records",
     "Retention",
+    "Summary",
     "Unfinished",
+    "Wanted",
     "open_journal",
-    "read_delivery",
 ]
 
 SCHEMA_VERSION = 2
@@ -96,6 +97,18 @@ UPDATE attempts SET status = 'failed', error = ? WHERE delivery_id = ? AND numbe
 FAIL_DELIVERY = """
 UPDATE deliveries SET status = 'failed' WHERE id = ? AND attempts = ? AND status = 'succeeded'
 """
+# Not where the Hub has sent it again meanwhile.
+REQUEUE = """
+UPDATE OR IGNORE deliveries SET status = 'queued', due_at = NULL
+WHERE id = ? AND status = 'failed'
+"""
+SELECT_FAILED = "SELECT id FROM deliveries WHERE status = 'failed' ORDER BY id"
+DELETE_OLDER = """
+DELETE FROM deliveries WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE received_at < ? AND status NOT IN ('queued', 'running', 'retrying') LIMIT ?
+)
+"""
 RECOVER = """
 INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
     SELECT id, attempts, started_at, 0, 'interrupted', x'' FROM deliveries
@@ -119,6 +132,21 @@ FROM deliveries WHERE status IN ('queued', 'running', 'retrying') ORDER BY id
 SELECT_ATTEMPTS = """
 SELECT number, started_at, duration, status, http_status, answer, error
 FROM attempts WHERE delivery_id = ? ORDER BY number
+"""
+SELECT_SUMMARIES = """
+SELECT id, received_at, endpoint, event, repo, status, attempts, is_replay,
+    (SELECT duration FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
+        AS duration,
+    (SELECT http_status FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
+        AS http_status
+FROM deliveries
+WHERE id > :after
+    AND (:endpoint IS NULL OR endpoint = :endpoint)
+    AND (:status IS NULL OR status = :status)
+    AND (:event IS NULL OR event = :event OR event GLOB :event || '[.:]*')
+    AND (:repo IS NULL OR repo GLOB :repo OR repo GLOB '*:' || :repo)
+    AND received_at >= :since
+ORDER BY id DESC LIMIT :limit
 """
 SELECT_OLDEST_FINISHED = """
 SELECT id, received_at, length(body) FROM deliveries JOIN bodies ON delivery_id = id
@@ -170,6 +198,41 @@ class Delivery:
         changed = object.__new__(Delivery)
         vars(changed).update(vars(self), **changes)
         return changed
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A delivery in one line."""
+
+    id: int
+    received_at: float
+    endpoint: str
+    event: str | None
+    repo: str | None
+    status: str
+    attempts: int
+    is_replay: bool
+    duration: float | None
+    """Seconds, of the last attempt that has ended."""
+    http_status: int | None
+    """Of that attempt."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which deliveries to list; what is None, or nothing, matters not."""
+
+    endpoint: str | None = None
+    status: str | None = None
+    event: str | None = None
+    """`scope`, which includes its narrower scopes, or `scope:action`."""
+    repo: str | None = None
+    """`type:owner/name` or `owner/name`, globs allowed."""
+    since: float = 0.0
+    """Seconds since 1970."""
+    after: int = 0
+    """An id."""
+    limit: int = 20
 
 
 @dataclass(frozen=True)
@@ -283,6 +346,30 @@ class Journal:
 
         await self._database.commit(amend, can_wait=True)
 
+    async def requeue(self, id: int) -> bool:
+        """Let a delivery that failed for good be handled again; tell whether it may be.
+
+        Raises `JournalError`.
+        """
+        return await self._database.commit(
+            lambda connection: connection.execute(REQUEUE, (id,)).rowcount == 1
+        )
+
+    async def prune(self, before: float) -> int:
+        """Delete what is finished and was received before; count it. Raises `JournalError`."""
+        deleted = 0
+        while True:
+            more = await self._database.commit(
+                lambda connection: connection.execute(DELETE_OLDER, (before, MOST_PRUNED)).rowcount
+            )
+            deleted += more
+            if more < MOST_PRUNED:
+                return deleted
+
+    def failed(self) -> list[int]:
+        """Return the ids of the deliveries that failed for good, in order of arrival."""
+        return self._database.read(lambda row: int(row[0]), SELECT_FAILED)
+
     def unfinished(self) -> list[Unfinished]:
         """Return the deliveries that still want a handler, in order of arrival."""
         return self._database.read(_unfinished, SELECT_UNFINISHED)
@@ -325,10 +412,32 @@ def open_journal(
     return Journal(database)
 
 
-def read_delivery(path: Path, id: int) -> Delivery | None:
-    """Return one delivery from the journal of a running server. Raises `JournalError`."""
-    with closing(Reader(path)) as reader:
-        return next(iter(reader.rows(_delivery, SELECT_ONE, id)), None)
+class Records:
+    """What a journal holds, read beside the server that writes it, or without one.
+
+    Raises `JournalError` where there is none, or it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._reader = Reader(path)
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def delivery(self, id: int) -> Delivery | None:
+        """Return one delivery."""
+        return next(iter(self._reader.rows(_delivery, SELECT_ONE, id)), None)
+
+    def attempts(self, id: int) -> list[Attempt]:
+        """Return the attempts at a delivery that have ended, the first one first."""
+        return self._reader.rows(lambda row: Attempt(*row), SELECT_ATTEMPTS, id)
+
+    def summaries(self, wanted: "Wanted") -> list[Summary]:
+        """Return what is wanted, the newest first."""
+        return self._reader.rows(_summary, SELECT_SUMMARIES, vars(wanted))
 
 
 def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, str]:
@@ -380,6 +489,10 @@ def _prune(connection: sqlite3.Connection, retention: Retention, now: Callable[[
 def _delivery(row: sqlite3.Row) -> Delivery:
     headers = tuple((name, value) for name, value in json.loads(row["headers"]))
     return Delivery(**{**dict(row), "headers": headers, "is_replay": bool(row["is_replay"])})
+
+
+def _summary(row: sqlite3.Row) -> Summary:
+    return Summary(**{**dict(row), "is_replay": bool(row["is_replay"])})
 
 
 def _unfinished(row: sqlite3.Row) -> Unfinished:

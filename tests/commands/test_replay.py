@@ -209,7 +209,7 @@ def test_without_a_server_it_says_how_to_start_one() -> None:
     [
         (b"", "x.json:1:1: not JSON: Expecting value."),
         (b"{\n 'a': 1}", "x.json:2:2: not JSON: Expecting property name"),
-        (b"[1]", "x.json: a payload is a JSON object, not a list."),
+        (b"[1]", "x.json: item 1: a payload is a JSON object, not int."),
         (b"\xff\xfe", "x.json: not JSON: "),
         (b"[" * 100_000, "x.json: not JSON: "),
         (b" " * (64 * 1024 * 1024 + 1), "x.json: larger than 67108864 bytes"),
@@ -246,3 +246,136 @@ def test_one_bad_file_of_several_sends_none(start: Start, script: Script, tmp_pa
     (tmp_path / "bad.json").write_text("{")
     assert run_command("replay", str(PULL), str(tmp_path / "bad.json")).returncode == 2
     assert run_command("replay", str(PULL)).stderr.endswith("#1\n")
+
+
+FAILING = """
+from hfhooks import Discard, webhook_endpoint
+from pathlib import Path
+
+@webhook_endpoint
+def fails(payload):
+    if Path(__file__).with_name("broken").exists():
+        raise Discard("no")
+    return payload.repo.name
+
+@webhook_endpoint(on="repo.content")
+def push(payload): return payload.repo.name
+"""
+
+
+def numbers(server: Any) -> list[int]:
+    return [event["id"] for event in server.deliveries if event["replay"]]
+
+
+def test_a_file_may_hold_several(start: Start, script: Script, tmp_path: Path) -> None:
+    assert start(script(ONE)).ready
+    both = [json.loads(path.read_bytes()) for path in (PULL, PUSH)]
+    (tmp_path / "array.json").write_text(json.dumps(both, indent=2))
+    (tmp_path / "lines.jsonl").write_text("\n\n".join(map(json.dumps, both)) + "\n")
+    for name in ("array.json", "lines.jsonl"):
+        result = run_command("replay", str(tmp_path / name))
+        names = [json.loads(line)["name"] for line in result.stdout.splitlines()]
+        assert names == ["openai-community/gpt2", "coyotte508/test-s3"]
+
+
+def test_the_last_ones_are_replayed_in_order(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    for path in (PULL, PUSH, PULL):
+        server.post("name", path.read_bytes())
+    result = run_command("replay", "--last", "2")
+    names = [json.loads(line)["name"] for line in result.stdout.splitlines()]
+    assert names == ["coyotte508/test-s3", "openai-community/gpt2"]
+
+
+def test_what_failed_is_replayed(start: Start, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    server = start(script(FAILING))
+    server.post("push", PUSH.read_bytes())
+    server.post("fails", PULL.read_bytes())
+    wait_until(lambda: len(server.deliveries) == 2)
+    (tmp_path / "broken").unlink()
+    result = run_command("replay", "--failed", "--since", "1h")
+    assert (result.returncode, result.stdout) == (0, '"openai-community/gpt2"\n')
+    assert run_command("replay", "--failed", "--since", "0s").stderr == "note: no deliveries.\n"
+
+
+def test_values_may_be_changed(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    result = run_command("replay", str(PULL), "--set", "repo.name=me/x")
+    assert json.loads(result.stdout) == {"name": "me/x"}
+    wrong = run_command("replay", str(PULL), "--set", "repo.name.first=x")
+    assert (wrong.returncode, "name is no object" in wrong.stderr) == (2, True)
+
+
+def test_a_dry_run_says_who_would_get_it_and_why(start: Start, script: Script) -> None:
+    server = start(script(SEVERAL))
+    assert server.ready
+    result = run_command("replay", str(PUSH), "--dry-run")
+    assert result.stdout.splitlines() == [
+        "✓ push  wants it",
+        "· talk  event repo.content:update is not discussion",
+        "· comment  event repo.content:update is not discussion.comment",
+    ]
+    named = run_command("replay", str(PUSH), "--dry-run", "--to", "talk", "--json")
+    assert json.loads(named.stdout) == {
+        "endpoint": "talk",
+        "wants": False,
+        "reason": "event repo.content:update is not discussion",
+    }
+    assert server.deliveries == []
+
+
+def test_programs_get_json(start: Start, script: Script) -> None:
+    assert start(script(ONE)).ready
+    row = json.loads(run_command("replay", str(PULL), "--json").stdout)
+    assert row.pop("duration_ms") > 0
+    assert row == {
+        "id": 1,
+        "endpoint": "name",
+        "status": "succeeded",
+        "http_status": 200,
+        "answer": {"name": "openai-community/gpt2"},
+    }
+
+
+def test_a_recorded_query_is_sent_again(start: Start, script: Script) -> None:
+    text = "from fastapi import Request\nfrom hfhooks import webhook_endpoint\n"
+    text += "@webhook_endpoint\ndef a(request: Request): return str(request.url.query)"
+    server = start(script(text))
+    server.post("a?x=1&secret=s", PULL.read_bytes())
+    assert run_command("replay", "1").stdout == '"x=1"\n'
+
+
+def test_nothing_to_replay_is_wrong_usage() -> None:
+    result = run_command("replay")
+    assert (result.returncode, "nothing to replay" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"[]", "x.json: an empty array holds no payload."),
+        (b"[{}, 1]", "x.json: item 2: a payload is a JSON object, not int."),
+        (b"{}\n{]\n", "x.json:2:2: not JSON: "),
+        (b'{"hfhooks_delivery": 2}', "x.json: version 2 of an exported delivery is not known."),
+        (b'{"hfhooks_delivery": 1}', "x.json: the exported delivery is damaged: "),
+        (b"\xef\xbb\xbf{}", "x.json:1:1: not JSON: "),
+    ],
+)
+def test_what_is_wrong_with_several_is_said(tmp_path: Path, content: bytes, error: str) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    result = run_command("replay", "x.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {error}")
+
+
+def test_explain_says_it_for_a_file_and_for_a_delivery(start: Start, script: Script) -> None:
+    server = start(script(SEVERAL))
+    server.post("push", PULL.read_bytes())
+    lines = ["· push  event discussion:create is not repo.content", "✓ talk  wants it"]
+    for name in (str(PULL), "1"):
+        result = run_command("explain", name)
+        assert (result.returncode, result.stdout.splitlines()[:2]) == (0, lines)
+    assert run_command("explain", "404").returncode == 1
+    rows = run_command("explain", "-", "--json", stdin=PUSH.read_bytes()).stdout.splitlines()
+    assert [json.loads(row)["wants"] for row in rows] == [True, False, False]

@@ -1,13 +1,13 @@
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hfhooks.samples import SAMPLES
-from tests.harness import run_command, wait_until
+from tests.harness import Server, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -34,11 +34,20 @@ def comment(payload): return "comment"
 """
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    folder = tmp_path_factory.mktemp("trigger")
+    (folder / "app.py").write_text(ONE)
+    env = {"XDG_STATE_HOME": str(folder), "WEBHOOK_SECRET": "a-secret-of-ours"}
+    with Server(folder / "app.py", env=env) as server:
+        assert server.ready
+        yield server, folder
+
+
 @pytest.fixture
-def one(start: Start, script: Script) -> Any:
-    server = start(script(ONE), env={"WEBHOOK_SECRET": "a-secret-of-ours"})
-    assert server.ready
-    return server
+def one(shared: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setenv("XDG_STATE_HOME", str(shared[1]))
+    return shared[0]
 
 
 def answer(*arguments: str) -> Any:
@@ -48,20 +57,21 @@ def answer(*arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("event", SAMPLES)
-def test_every_event_can_be_sent(one: Any, event: str) -> None:
+def test_every_event_can_be_sent(one: Server, event: str) -> None:
     got = answer(event)
     scope, _, action = event.partition(":")
     assert got["payload"]["event"] == {"scope": scope, "action": action}
 
 
-def test_it_is_a_delivery_like_the_hubs_and_needs_no_secret(one: Any) -> None:
+def test_it_is_a_delivery_like_the_hubs_and_needs_no_secret(one: Server) -> None:
     got = answer("repo.content:update", "--repo", "dataset:me/data")
     assert (got["name"], got["is_replay"]) == ("me/data", False)
     assert got["webhook_id"] != answer("repo.content:update")["webhook_id"]
-    wait_until(lambda: [line["replay"] for line in one.deliveries] == [False, False])
+    wait_until(lambda: len(one.deliveries) > 1)
+    assert not any(line["replay"] for line in one.deliveries)
 
 
-def test_what_is_sent_can_be_chosen(one: Any) -> None:
+def test_what_is_sent_can_be_chosen(one: Server) -> None:
     payload = answer(
         "repo.content:update",
         *("--repo", "dataset:me/data", "--ref", "refs/tags/v1", "--private"),
@@ -74,7 +84,7 @@ def test_what_is_sent_can_be_chosen(one: Any) -> None:
     assert said["comment"]["content"] == "@bot hello"
 
 
-def test_a_pull_request_updates_its_ref_too(one: Any) -> None:
+def test_a_pull_request_updates_its_ref_too(one: Server) -> None:
     result = run_command("trigger", "discussion:create", "--pr", "--json")
     first, second = (json.loads(line)["answer"]["payload"] for line in result.stdout.splitlines())
     assert first["discussion"]["isPullRequest"] is True
@@ -87,16 +97,16 @@ def test_the_ref_of_a_pull_request_goes_where_it_is_wanted(start: Start, script:
     assert result.stdout == '"talk"\n"push"\n'
 
 
-def test_several_are_sent_one_after_the_other(one: Any) -> None:
+def test_several_are_sent_one_after_the_other(one: Server) -> None:
     result = run_command("trigger", "repo:create", "--count", "3", "--every", "0.01", "--json")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["id"] for row in rows] == [1, 2, 3]
+    assert [row["id"] - rows[0]["id"] for row in rows] == [0, 1, 2]
     assert {(row["status"], row["http_status"], row["endpoint"]) for row in rows} == {
         ("succeeded", 200, "name")
     }
 
 
-def test_a_payload_is_saved_for_replay_and_nothing_overwritten(one: Any, tmp_path: Path) -> None:
+def test_a_payload_is_saved_for_replay_and_nothing_overwritten(one: Server, tmp_path: Path) -> None:
     result = run_command("trigger", "repo:move", "--save", "payload.json", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stderr == "note: saved. To send it: hfhooks replay payload.json\n"
@@ -162,7 +172,7 @@ def test_without_a_server_it_says_how_to_start_one() -> None:
     assert (result.returncode, "no server is running" in result.stderr) == (3, True)
 
 
-def test_on_a_terminal_the_answer_is_coloured(one: Any) -> None:
+def test_on_a_terminal_the_answer_is_coloured(one: Server) -> None:
     import pty
     import subprocess
     import sys

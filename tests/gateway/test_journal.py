@@ -11,10 +11,10 @@ from hfhooks.gateway.journal import (
     Attempt,
     Delivery,
     Journal,
+    Records,
     Retention,
     Unfinished,
     open_journal,
-    read_delivery,
 )
 from tests.harness import wait_until
 
@@ -55,8 +55,9 @@ async def test_a_delivery_comes_back_as_it_was(journal: Journal) -> None:
 
 async def test_another_process_can_read_a_delivery(journal: Journal) -> None:
     recorded = await journal.record(HUBS)
-    assert read_delivery(journal.path, recorded.id) == journal.get(recorded.id)
-    assert read_delivery(journal.path, 99) is None
+    with Records(journal.path) as records:
+        assert records.delivery(recorded.id) == journal.get(recorded.id)
+        assert records.delivery(99) is None
 
 
 async def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from hfhooks.gateway.dispatch import Dispatcher
+from hfhooks.gateway.journal import open_journal
 from hfhooks.gateway.listener import Listener, bind
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Metrics
@@ -18,11 +20,17 @@ from tests.inspector.test_metrics import NOW, samples
 PULL = payload_bytes("pr_create_v3_docs")
 
 
+TOKEN = {"hfhooks-token": "the-owner"}
+
+
 @pytest.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
+async def http(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    journal = open_journal(tmp_path)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    inspector = Inspector(port, Metrics(Reports()), lambda: NOW)
+    dispatcher = Dispatcher(journal, lambda _: None)
+    metrics = Metrics(Reports())
+    inspector = Inspector(port, metrics, lambda: NOW, journal, dispatcher, "the-owner")
     listener = Listener(inspector.respond, sock, patience=1)
     task = asyncio.create_task(listener.listen())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -30,6 +38,23 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     listener.stop()
     await task
     sock.close()
+    journal.close()
+
+
+@pytest.mark.parametrize("path", ["/deliveries/retry?id=1", "/deliveries/prune?before=1"])
+async def test_only_the_owner_may_change_what_is_recorded(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    assert (await http.post(path)).status_code == 401
+    assert (await http.post(path, headers={"hfhooks-token": "another"})).status_code == 401
+    assert (await http.get(path, headers=TOKEN)).status_code == 405
+    assert (await http.post(path, headers=TOKEN | {"host": "evil.example"})).status_code == 421
+    assert (await http.post(path, headers=TOKEN)).json() in ([], 0)
+
+
+@pytest.mark.parametrize("path", ["/deliveries/retry?id=x", "/deliveries/prune"])
+async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.post(path, headers=TOKEN)).status_code == 400
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

@@ -1,0 +1,1 @@
+"""`hfhooks deliveries`: what came in, and what became of it."""

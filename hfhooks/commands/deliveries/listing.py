@@ -1,0 +1,96 @@
+"""`hfhooks deliveries`: a line for each."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hfhooks.commands.deliveries.records import Port, Script, Since, opened, since_when
+from hfhooks.console import print_deliveries, print_note
+from hfhooks.errors import UsageError
+from hfhooks.events import nearest
+
+if TYPE_CHECKING:
+    from hfhooks.gateway.journal import Records, Summary, Wanted
+
+Endpoint = Annotated[str | None, typer.Option(metavar="NAME", help="Of this endpoint.")]
+Status = Annotated[
+    str | None, typer.Option(metavar="STATUS", help="succeeded, failed, retrying, ignored, …")
+]
+Event = Annotated[str | None, typer.Option(metavar="EVENT", help="Of this scope, or scope:action.")]
+Repo = Annotated[
+    str | None, typer.Option(metavar="TYPE:OWNER/NAME", help="Of this repository; globs allowed.")
+]
+Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="At most so many.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Go on with those that come; Ctrl-C ends it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
+UNFINISHED = ("queued", "running")
+LOOK_EVERY = 0.3
+"""Seconds between two looks for new ones."""
+
+
+def list_deliveries(
+    context: typer.Context,
+    endpoint: Endpoint = None,
+    status: Status = None,
+    event: Event = None,
+    repo: Repo = None,
+    since: Since = None,
+    limit: Limit = 20,
+    follow: Follow = False,
+    as_json: AsJson = False,
+    port: Port = None,
+    script: Script = None,
+) -> None:
+    """Show what came in and what became of it, the newest last.
+
+    Reads the journal of the running server; without one, that of --script, or the last one used.
+
+    \b
+    Examples:
+      hfhooks deliveries --status failed --since 2h
+      hfhooks deliveries --repo "dataset:me/*" --event repo.content
+      hfhooks deliveries --follow
+      hfhooks deliveries show 17
+      hfhooks deliveries export 17 > delivery.json
+      hfhooks deliveries retry --failed
+    """
+    if context.invoked_subcommand:
+        return
+    from hfhooks.gateway.journal import Wanted
+
+    if status is not None and status not in STATUSES:
+        raise UsageError(f"no status {status!r}, {nearest(status, STATUSES)}")
+    name = endpoint and endpoint.strip("/").removeprefix("webhooks/")
+    wanted = Wanted(name, status, event, repo, since_when(since), limit=limit)
+    with opened(port, script) as records:
+        found = records.summaries(wanted)[::-1]
+        if not found and not follow:
+            print_note("no deliveries.")
+        print_deliveries(found, as_json=as_json)
+        if follow:
+            for more in _following(records, wanted, found):
+                print_deliveries(more, as_json=as_json, has_head=False)
+
+
+def _following(
+    records: "Records", wanted: "Wanted", shown: "Sequence[Summary]"
+) -> "Iterator[Sequence[Summary]]":
+    """Yield those that come, each when its handler has run."""
+    last = max((summary.id for summary in shown), default=0)
+    awaited = {summary.id for summary in shown if summary.status in UNFINISHED}
+    while True:
+        time.sleep(LOOK_EVERY)
+        start = min(awaited, default=last + 1) - 1
+        found = records.summaries(replace(wanted, after=start, limit=10_000))[::-1]
+        new = [each for each in found if each.id > last or each.id in awaited]
+        done = [each for each in new if each.status not in UNFINISHED]
+        awaited = {each.id for each in new if each.status in UNFINISHED}
+        last = max((each.id for each in new), default=last)
+        if done:
+            yield done

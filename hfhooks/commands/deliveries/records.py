@@ -1,0 +1,93 @@
+"""Where deliveries are read from, and what their commands have in common."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hfhooks.console import print_note
+from hfhooks.errors import HfhooksError, StartError, UsageError
+from hfhooks.state import (
+    RunningServer,
+    find_server,
+    journal_folder,
+    journals,
+    running_servers,
+    state_folder,
+)
+
+if TYPE_CHECKING:
+    from hfhooks.gateway.journal import Delivery, Records
+
+Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
+Script = Annotated[
+    Path | None,
+    typer.Option(metavar="SCRIPT", help="The script whose deliveries are meant, without a server."),
+]
+Id = Annotated[int, typer.Argument(metavar="ID", help="The number of a delivery.")]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="AGE", help="Not older than this: 90s, 30m, 2h, 7d."),
+]
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+
+
+@contextmanager
+def opened(port: int | None = None, script: Path | None = None) -> "Iterator[Records]":
+    """Read the journal of the running server, or of a script, or the one that was used last.
+
+    Raises `HfhooksError` when there is none.
+    """
+    from hfhooks.gateway.journal import Records  # and SQLite, which no other command needs
+
+    with Records(journal_path(port, script)) as records:
+        yield records
+
+
+def journal_path(port: int | None, script: Path | None) -> Path:
+    """Return the journal that is meant. Raises `StartError` when there is none."""
+    if script is not None:
+        path = journal_folder(_root(), str(script.absolute())) / "journal.db"
+        if not path.is_file():
+            raise StartError(f"no deliveries of {script} are recorded.")
+        return path
+    if server := server_if_any(port):
+        return Path(server.journal)
+    found = journals(_root())
+    if not found:
+        raise StartError("no deliveries are recorded.", "Start a server: hfhooks serve SCRIPT.py")
+    name = found[0].parent.name.rpartition("-")[0]
+    print_note(f"no server is running; these are the deliveries of {name}, which was used last.")
+    return found[0]
+
+
+def server_if_any(port: int | None) -> RunningServer | None:
+    """Return the running server, None if none is meant. Raises `UsageError` for several."""
+    return find_server(port) if port is not None or running_servers() else None
+
+
+def recorded(records: "Records", id: int) -> "Delivery":
+    """Return one delivery. Raises `HfhooksError` if it is not there."""
+    if (delivery := records.delivery(id)) is None:
+        raise HfhooksError(f"no delivery {id} is recorded.")
+    return delivery
+
+
+def since_when(age: str | None) -> float:
+    """Return when that was, in seconds since 1970. Raises `UsageError`."""
+    if age is None:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age)
+    if not found:
+        raise UsageError(f"{age!r} is no age: write 90s, 30m, 2h or 7d.")
+    return time.time() - float(found[1]) * UNITS[found[2]]
+
+
+def _root() -> Path:
+    from hfhooks.settings import load_settings  # slower than all else, and seldom needed
+
+    return load_settings().state_dir or state_folder()

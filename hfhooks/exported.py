@@ -1,0 +1,96 @@
+"""A delivery as a file: what `deliveries export` writes and `replay` reads, byte for byte."""
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Exported"]
+
+MARK = "hfhooks_delivery"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A delivery without what became of it."""
+
+    endpoint: str | None
+    """None where it is still to be chosen."""
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    query: str = ""
+    received_at: float | None = None
+    """Seconds since 1970."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is written: the body as text where it is UTF-8, else in base64."""
+        try:
+            body = {"body": self.body.decode()}
+        except UnicodeDecodeError:
+            body = {"body_base64": base64.b64encode(self.body).decode()}
+        return {
+            MARK: VERSION,
+            "endpoint": self.endpoint,
+            "received_at": self.received_at,
+            "query": self.query,
+            "headers": [list(header) for header in self.headers],
+            **body,
+        }
+
+    @classmethod
+    def is_one(cls, content: Mapping[str, Any]) -> bool:
+        """Tell whether a JSON object is an exported delivery, and no payload."""
+        return MARK in content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Exported":
+        """Return what was written. Raises `ValueError` for what is damaged, or of another time."""
+        if content[MARK] != VERSION:
+            raise ValueError(f"version {content[MARK]!r} of an exported delivery is not known.")
+        try:
+            text = content.get("body")
+            encoded = base64.b64decode(content["body_base64"]) if text is None else text.encode()
+            headers = tuple((str(name), str(value)) for name, value in content["headers"])
+            return cls(str(content["endpoint"]), encoded, headers, str(content["query"]))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"the exported delivery is damaged: {error!r}.") from error
+
+    def as_curl(self, url: str) -> str:
+        """Return a command that sends it to this URL. Raises `ValueError` for bytes it cannot."""
+        if b"\0" in self.body:
+            raise ValueError("no command line can hold a zero byte.")
+        body = self.body.decode("utf-8", "surrogateescape")
+        target = url + (f"?{self.query}" if self.query else "")
+        parts = [f"curl -s {shlex.quote(target)}"]
+        parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers]
+        parts.append(f"--data-binary {shlex.quote(body if body[:1] != '@' else ' ' + body)}")
+        return " \\\n  ".join(parts)
+
+    def as_test(self, id: int) -> str:
+        """Return a regression test for pytest. Raises `ValueError` for what is no JSON."""
+        payload = json.loads(self.body)
+        return TEST.format(
+            name=re.sub(r"\W", "_", self.endpoint or ""),
+            endpoint=self.endpoint,
+            id=id,
+            payload=json.dumps(json.dumps(payload, ensure_ascii=False), ensure_ascii=False),
+        )
+
+
+TEST = """\
+import json
+
+from hfhooks.testing import deliver
+
+import app  # the script with the handlers
+
+
+def test_{name}_handles_delivery_{id}():
+    payload = json.loads({payload})
+    result = deliver(app, payload, to="{endpoint}")
+    assert result.status == "succeeded", result.error
+"""

@@ -1,0 +1,1 @@
+"""Scripts that `hfhooks init` writes, for a reader to go on from."""

@@ -1,0 +1,130 @@
+"""For tests of one's own: realistic payloads, and handlers called as a server calls them.
+
+from hfhooks.testing import deliver, sample
+
+import app
+
+def test_a_push_starts_the_training():
+result = deliver(app.train, sample("repo.content:update", "dataset:me/data"))
+assert (result.status, result.answer) == ("succeeded", {"training": "me/data"})
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+from hfhooks.endpoints import Endpoint, Registration, Registry, current_registry
+from hfhooks.gateway.client import Response
+from hfhooks.gateway.direct import DirectWorker
+from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.retries import judge
+from hfhooks.loop import run
+from hfhooks.samples import sample
+from hfhooks.wire import SECRET_HEADER
+from hfhooks.worker.app import build
+from hfhooks.worker.site import WithState, entered
+
+__all__ = ["Result", "deliver", "sample"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a delivery."""
+
+    status: str
+    """`succeeded`, `failed`, `retrying` or `ignored`."""
+    http_status: int | None = None
+    """Of the handler's own answer, None where it gave none."""
+    answer: Any = None
+    """Decoded where it is JSON, else a text."""
+    error: str | None = None
+    """The traceback of what the handler raised, or why its filter or model refused the payload."""
+    retry_after: float | None = None
+    """Seconds until the next attempt, where there would be one."""
+
+
+def deliver(
+    target: Callable[..., Any] | ModuleType,
+    payload: Mapping[str, Any] | bytes,
+    *,
+    to: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Result:
+    """Call a handler as a server would, in this process, and return what became of it.
+
+    `target` is a decorated function, or a module with endpoints, of which `to` names one where it
+    has several. Filters count, parameters are filled as always, and secrets are not asked for.
+    Raises `LookupError` where no endpoint, or more than one, is meant.
+    """
+    registration = _meant(target, to)
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    mismatch = registration.endpoint.filter.mismatch(json.loads(body))
+    if mismatch:
+        return Result("ignored", error=mismatch)
+    results: list[Result | BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(run(_attempt(registration, body, dict(headers or {}))))
+        except BaseException as error:  # noqa: BLE001 # it is raised where it is waited for
+            results.append(error)
+
+    thread = Thread(target=work)  # there may be an event loop here already
+    thread.start()
+    thread.join()
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
+async def _attempt(registration: Registration, body: bytes, headers: dict[str, str]) -> Result:
+    registry = Registry(is_served=True)
+    registry.servers = current_registry().servers[-1:]
+    registry.add(registration)
+    late: list[str] = []
+    app, (endpoint,) = build(registry, lambda _, error: late.append(error))
+    sent = {"content-type": "application/json", **headers}
+    if endpoint.secrets:
+        sent.setdefault(SECRET_HEADER, endpoint.secrets[0])
+    async with entered(app) as state:
+        worker = DirectWorker(WithState(app, state))
+        response = await worker.post(endpoint.path, sent.items(), body)
+        await worker.drain(60)
+    result = _result(response, endpoint)
+    return replace(result, status="failed", error=late[0]) if late else result
+
+
+def _result(response: Response, endpoint: Endpoint) -> Result:
+    delivery = Delivery(endpoint.name, 0.0, "", (), b"")
+    verdict = judge(delivery, response, endpoint.retries, chance=0.5)
+    text = response.body.decode(errors="replace")
+    if response.outcome is not None:
+        return Result(verdict.delivery, error=text, retry_after=verdict.retry_after)
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = text
+    return Result(verdict.delivery, response.status, answer)
+
+
+def _meant(target: Callable[..., Any] | ModuleType, to: str | None) -> Registration:
+    known = list(current_registry().registrations.values())
+    if isinstance(target, ModuleType):
+        known = [each for each in known if _module_of(each) == target.__name__]
+    else:
+        known = [each for each in known if each.handler is target]
+    if to is not None:
+        name = to.strip("/").removeprefix("webhooks/")
+        known = [each for each in known if each.endpoint.name == name]
+    if len(known) == 1:
+        return known[0]
+    names = ", ".join(each.endpoint.name for each in known)
+    what = f"several endpoints are meant: {names}. Choose one: to=..." if known else "no endpoint"
+    raise LookupError(f"{target!r}: {what}")
+
+
+def _module_of(registration: Registration) -> str | None:
+    return getattr(registration.handler, "__module__", None)
