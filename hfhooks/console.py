@@ -196,7 +196,7 @@ def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
     for name, value in delivery.headers:
         say((f"{safe(name)}  ", "dim"), safe(value, 1000))
     say()
-    for line in delivery.body.decode(errors="replace").splitlines():
+    for line in _readable(delivery.body, console.is_terminal).splitlines():
         say(safe(line, 10_000))
     for attempt in attempts:
         answer = "" if attempt.http_status is None else f" {attempt.http_status}"
@@ -206,6 +206,14 @@ def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
         text = attempt.error or attempt.answer.decode(errors="replace")
         for line in text.splitlines():
             say("    ", safe(line, 1000))
+
+
+def _readable(payload: bytes, is_indented: bool) -> str:
+    text = payload.decode(errors="replace")
+    if is_indented:
+        with suppress(ValueError):
+            return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    return text
 
 
 def _when(at: float) -> str:

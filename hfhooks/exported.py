@@ -70,12 +70,16 @@ class Exported:
         parts.append(f"--data-binary {shlex.quote(body if body[:1] != '@' else ' ' + body)}")
         return " \\\n  ".join(parts)
 
-    def as_test(self, id: int) -> str:
-        """Return a regression test for pytest. Raises `ValueError` for what is no JSON."""
+    def as_test(self, id: int, script: str) -> str:
+        """Return a regression test for pytest. Raises `ValueError` for what is no JSON.
+
+        `script` is the module that has the handler.
+        """
         payload = json.loads(self.body)
         return TEST.format(
             name=re.sub(r"\W", "_", self.endpoint or ""),
             endpoint=self.endpoint,
+            script=script,
             id=id,
             payload=json.dumps(json.dumps(payload, ensure_ascii=False), ensure_ascii=False),
         )
@@ -86,11 +90,11 @@ import json
 
 from hfhooks.testing import deliver
 
-import app  # the script with the handlers
+import {script}
 
 
 def test_{name}_handles_delivery_{id}():
     payload = json.loads({payload})
-    result = deliver(app, payload, to="{endpoint}")
+    result = deliver({script}, payload, to="{endpoint}")
     assert result.status == "succeeded", result.error
 """

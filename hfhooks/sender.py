@@ -2,16 +2,29 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from hfhooks.errors import StartError, UsageError
 from hfhooks.events import Filter, event_of, nearest, repo_of
 from hfhooks.state import RunningServer
 from hfhooks.wire import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER
 
-__all__ = ["Request", "Sent", "choose", "endpoint_path", "send", "verdicts", "wants"]
+__all__ = [
+    "Endpoints",
+    "Request",
+    "Sent",
+    "choose",
+    "endpoint_path",
+    "post",
+    "send",
+    "verdicts",
+    "wants",
+]
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -60,22 +73,26 @@ class Sent:
         }
 
 
-def endpoint_path(server: RunningServer, name: str) -> str:
+Endpoints: TypeAlias = Sequence[Mapping[str, Any]]
+"""As in the `ready` line."""
+
+
+def endpoint_path(endpoints: Endpoints, name: str) -> str:
     """Return the path of the endpoint of this name. Raises `UsageError` if there is none."""
-    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in endpoints}
     name = name.strip("/").removeprefix("webhooks/")
     if name not in paths:
         raise UsageError(f"no endpoint {name!r}, {nearest(name, paths)}")
     return str(paths[name])
 
 
-def choose(server: RunningServer, payload: Mapping[str, Any]) -> str:
+def choose(endpoints: Endpoints, payload: Mapping[str, Any]) -> str:
     """Return the path of the endpoint that wants a payload, or the only one there is.
 
     Raises `UsageError` where that is not clear.
     """
-    paths = {endpoint["name"]: endpoint["path"] for endpoint in server.endpoints}
-    wanting = [endpoint["name"] for endpoint in server.endpoints if wants(endpoint, payload)]
+    paths = {endpoint["name"]: endpoint["path"] for endpoint in endpoints}
+    wanting = [endpoint["name"] for endpoint in endpoints if wants(endpoint, payload)]
     names = wanting or list(paths)
     if len(names) > 1:
         event = f"{event_of(payload) or 'unknown event'} of {repo_of(payload) or 'unknown repo'}"
@@ -89,16 +106,43 @@ def wants(endpoint: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
     return filter_of(endpoint).mismatch(payload) is None
 
 
-def verdicts(server: RunningServer, payload: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+def verdicts(endpoints: Endpoints, payload: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """Return for each endpoint the first part of its filter that does not match, None if all do."""
-    return [
-        (endpoint["name"], filter_of(endpoint).mismatch(payload)) for endpoint in server.endpoints
-    ]
+    return [(endpoint["name"], filter_of(endpoint).mismatch(payload)) for endpoint in endpoints]
 
 
 def filter_of(endpoint: Mapping[str, Any]) -> Filter:
     """Return the filter of an endpoint, as the `ready` line has it."""
     return Filter(**{part: tuple(endpoint[part]) for part in ("on", "repo", "ref")})
+
+
+def post(url: str, request: Request, allow_remote: bool = False) -> Sent:
+    """Send one request to any URL, as the Hub would, and return what became of it.
+
+    Raises `UsageError` for a URL on another machine unless that is allowed, `StartError` without
+    an answer.
+    """
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{url!r} is no URL, such as http://127.0.0.1:8000/webhooks/train.")
+    if not (allow_remote or parts.hostname in LOOPBACK):
+        raise UsageError(f"{url} is on another machine.", "If that is meant: --allow-remote")
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    started = time.perf_counter()
+    try:
+        connection = kind(parts.hostname, parts.port, timeout=60)
+        connection.request("POST", target, request.body, dict(request.headers))
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+    except (OSError, HTTPException, ValueError) as error:
+        raise StartError(f"{url} did not answer: {error}") from error
+    status = "succeeded" if response.status < 400 else "failed"
+    return Sent(response.status, status, target, None, time.perf_counter() - started, body)
 
 
 def send(server: RunningServer, request: Request) -> Sent:

@@ -28,7 +28,7 @@ LAYERS = [
     ["hfhooks.payload_files"],
     ["hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
-    ["hfhooks.supervisor"],
+    ["hfhooks.supervisor", "hfhooks.offline"],
     ["hfhooks.serving"],
     ["hfhooks.notebook", "hfhooks.asgi", "hfhooks.testing"],
     ["hfhooks.commands"],

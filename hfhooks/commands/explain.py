@@ -36,4 +36,4 @@ def explain(
     else:
         bodies = [one.body for one in read_payloads(payload)]
     for body in bodies:
-        print_verdicts(verdicts(server, json.loads(body)), as_json=as_json)
+        print_verdicts(verdicts(server.endpoints, json.loads(body)), as_json=as_json)

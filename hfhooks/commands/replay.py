@@ -1,6 +1,7 @@
 """`hfhooks replay`: have payloads and recorded deliveries handled again."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as but
 from pathlib import Path
@@ -14,9 +15,10 @@ from hfhooks.errors import HfhooksError, UsageError
 from hfhooks.exported import Exported
 from hfhooks.payload_files import read_payloads
 from hfhooks.samples import changes_of, edited
-from hfhooks.sender import Request, choose, endpoint_path, send, verdicts
+from hfhooks.sender import Endpoints, Request, Sent, choose, endpoint_path, post, send, verdicts
 from hfhooks.state import RunningServer, find_server
-from hfhooks.wire import REPLAY_HEADER
+from hfhooks.wire import REPLAY_HEADER, SECRET_HEADER
+from hfhooks.worker.loading import find_targets
 
 if TYPE_CHECKING:
     from hfhooks.gateway.journal import Delivery, Records
@@ -44,6 +46,17 @@ Set = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say which endpoint would get it and why, send nothing.")
 ]
+Offline = Annotated[
+    str | None,
+    typer.Option(metavar="SCRIPT", help="Call the handlers of this script, without a server."),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Send it there, with WEBHOOK_SECRET, instead of to a server."),
+]
+AllowRemote = Annotated[
+    bool, typer.Option("--allow-remote", help="The URL may be on another machine.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 
@@ -61,6 +74,9 @@ def replay(
     since: Since = None,
     to: To = None,
     changes: Set = None,
+    offline: Offline = None,
+    url: Url = None,
+    allow_remote: AllowRemote = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     port: Port = None,
@@ -80,41 +96,89 @@ def replay(
       hfhooks replay --failed --since 2h
       hfhooks replay payload.json --to trigger_training --set repo.name=me/x
       hfhooks replay payloads.jsonl --dry-run
+      hfhooks replay payload.json --offline app.py
       curl -s https://example.com/payload.json | hfhooks replay -
     """
+    if offline and url:
+        raise UsageError("--offline and --url are two ways.")
     if not (payloads or last or failed or since):
         raise UsageError("nothing to replay: name a file or a delivery, or say --last 1.")
     edits = _edits(changes or [])
     named = [(name, None if _is_id(name) else read_payloads(name)) for name in payloads or []]
-    server = find_server(port)
+    needs_server = any(read is None for _, read in named) or last or failed or since
+    server = find_server(port) if needs_server or not (offline or url) else None
     found: list[Exported] = []
     for name, read in named:
-        found += [_recorded(server, int(name))] if read is None else read
-    if last or failed or since:
+        assert read is not None or server
+        found += [_recorded(server, int(name))] if read is None and server else read or []
+    if server and (last or failed or since):
         found += _chosen(server, last, failed, since)
     if edits:
         found = [_edited(one, edits) for one in found]
-    if dry_run:
-        for one in found:
-            _explain(server, one, to, as_json)
-        return
-    requests = [_request(server, one, to) for one in found]
-    raise typer.Exit(1 if _send_all(server, requests, as_json) else 0)
+    if offline:
+        has_failed = _call_all(offline, found, to, dry_run, as_json)
+    elif url:
+        requests = [_plain(url, one) for one in found]
+        has_failed = _shown((post(url, one, allow_remote) for one in requests), requests, as_json)
+    else:
+        assert server
+        has_failed = _send_all(server, found, to, dry_run, as_json)
+    raise typer.Exit(1 if has_failed else 0)
 
 
-def _send_all(server: RunningServer, requests: Sequence[Request], as_json: bool) -> bool:
+def _call_all(
+    script: str, found: Sequence[Exported], to: str | None, dry_run: bool, as_json: bool
+) -> bool:
+    """Call handlers of a script in a worker of its own; tell whether one failed."""
+    import asyncio
+
+    from hfhooks.offline import loaded  # and what a server consists of
+
+    async def call() -> bool:
+        async with loaded(find_targets([script])) as handlers:
+            if dry_run:
+                _explain_all(handlers.described, found, to, as_json)
+                return False
+            has_failed = False
+            for one in found:
+                request = _request(handlers.described, one, to)
+                sent = await handlers.call(request, json.loads(one.body))
+                has_failed |= _shown([sent], [], as_json)
+            return has_failed
+
+    return asyncio.run(call())
+
+
+def _send_all(
+    server: RunningServer, found: Sequence[Exported], to: str | None, dry_run: bool, as_json: bool
+) -> bool:
     """Send one after the other; tell whether a handler failed."""
+    if dry_run:
+        _explain_all(server.endpoints, found, to, as_json)
+        return False
+    requests = [_request(server.endpoints, one, to) for one in found]
+    return _shown((send(server, one) for one in requests), requests, as_json)
+
+
+def _shown(sent: Iterable[Sent], requests: Sequence[Request], as_json: bool) -> bool:
+    """Show what becomes of each; tell whether a handler failed."""
     has_failed = False
-    for number, request in enumerate(requests, 1):
-        if len(requests) > MANY:
-            progress(f"replaying {number} of {len(requests)}")
-        sent = send(server, request)
-        has_failed |= sent.has_failed
+    for number, one in enumerate(sent, 1):
+        if number < len(requests) > MANY:
+            progress(f"{number} of {len(requests)} replayed")
+        has_failed |= one.has_failed
         if as_json:
-            print_data(json.dumps(sent.as_json()))
+            print_data(json.dumps(one.as_json()))
         else:
-            print_sent(sent)
+            print_sent(one)
     return has_failed
+
+
+def _plain(url: str, one: Exported) -> Request:
+    """Return a request as the Hub makes it."""
+    secret = os.environ.get("WEBHOOK_SECRET")
+    own = {SECRET_HEADER: secret.strip()} if secret else {}
+    return Request(url, one.body, {**JSON, **dict(one.headers), **own})
 
 
 def _is_id(name: str) -> bool:
@@ -168,21 +232,23 @@ def _edited(one: Exported, edits: dict[str, Any]) -> Exported:
     return but(one, body=json.dumps(changed, ensure_ascii=False).encode())
 
 
-def _request(server: RunningServer, one: Exported, to: str | None) -> Request:
+def _request(endpoints: Endpoints, one: Exported, to: str | None) -> Request:
     name = to or one.endpoint
-    path = endpoint_path(server, name) if name else choose(server, json.loads(one.body))
+    path = endpoint_path(endpoints, name) if name else choose(endpoints, json.loads(one.body))
     target = path + (f"?{one.query}" if one.query else "")
     return Request(target, one.body, {**JSON, **dict(one.headers), **REPLAYED})
 
 
-def _explain(server: RunningServer, one: Exported, to: str | None, as_json: bool) -> None:
+def _explain_all(
+    endpoints: Endpoints, found: Iterable[Exported], to: str | None, as_json: bool
+) -> None:
     """Say which endpoint would get a delivery, and why the others would not."""
-    name = to or one.endpoint
-    found = verdicts(server, json.loads(one.body))
-    if name:
-        path = endpoint_path(server, name)
-        found = [(each, why) for each, why in found if f"/webhooks/{each}" == path]
-    print_verdicts(found, as_json=as_json)
+    for one in found:
+        said = verdicts(endpoints, json.loads(one.body))
+        if name := to or one.endpoint:
+            path = endpoint_path(endpoints, name)
+            said = [(each, why) for each, why in said if f"/webhooks/{each}" == path]
+        print_verdicts(said, as_json=as_json)
 
 
 JSON = {"content-type": "application/json"}

@@ -136,7 +136,7 @@ def _requests(
     for number, payload in enumerate(payloads):
         if number and not any(wants(endpoint, payload) for endpoint in server.endpoints):
             continue
-        path = endpoint_path(server, to) if to else choose(server, payload)
+        path = endpoint_path(server.endpoints, to) if to else choose(server.endpoints, payload)
         body = json.dumps(payload, ensure_ascii=False).encode()
         yield Request(path, body, {"content-type": "application/json"})
 

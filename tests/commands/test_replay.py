@@ -379,3 +379,64 @@ def test_explain_says_it_for_a_file_and_for_a_delivery(start: Start, script: Scr
     assert run_command("explain", "404").returncode == 1
     rows = run_command("explain", "-", "--json", stdin=PUSH.read_bytes()).stdout.splitlines()
     assert [json.loads(row)["wants"] for row in rows] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("return payload.repo.name", 0, "✓ 200 succeeded  a  "),
+        ("1 / 0", 1, "✗ 500 failed  a  "),
+        ("import os; os._exit(3)", 1, "✗ 500 failed  a  "),
+        ("from hfhooks import Discard; raise Discard('no')", 1, "✗ 500 failed  a  "),
+    ],
+)
+def test_a_script_is_called_without_a_server(
+    script: Script, body: str, code: int, said: str
+) -> None:
+    path = script(
+        f"from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(payload): {body}"
+    )
+    result = run_command("replay", str(PULL), "--offline", str(path))
+    assert (result.returncode, said in result.stderr) == (code, True), result.stderr
+
+
+def test_offline_filters_count_and_a_dry_run_calls_nothing(script: Script) -> None:
+    path = str(script(SEVERAL))
+    assert run_command("replay", str(PULL), "--offline", path).stdout == '"talk"\n'
+    result = run_command("replay", str(PUSH), "--offline", path, "--to", "talk")
+    assert (result.returncode, result.stderr.startswith("· 200 ignored  talk")) == (0, True)
+    explained = run_command("replay", str(PUSH), "--offline", path, "--dry-run")
+    assert explained.stdout.splitlines()[0] == "✓ push  wants it"
+
+
+def test_an_offline_script_that_is_broken_is_said(script: Script) -> None:
+    result = run_command("replay", str(PULL), "--offline", str(script("1 / 0")))
+    assert (result.returncode, "ZeroDivisionError" in result.stderr) == (3, True)
+
+
+def test_a_url_gets_what_the_hub_would_send(start: Start, script: Script) -> None:
+    secret = {"WEBHOOK_SECRET": "a-secret-of-ours"}
+    server = start(script(ONE), env=secret)
+    url = server.url("name")
+    result = run_command("replay", str(PULL), "--url", url, env=secret)
+    assert json.loads(result.stdout) == {"name": "openai-community/gpt2"}
+    refused = run_command("replay", str(PULL), "--url", url)
+    assert (refused.returncode, "✗ 401 failed" in refused.stderr) == (1, True)
+    wait_until(lambda: len(server.deliveries) == 1)
+    assert server.deliveries[0]["replay"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--url", "http://example.com/x"], 2, "is on another machine."),
+        (["--url", "ftp://127.0.0.1/x"], 2, "is no URL"),
+        (["--url", "http://127.0.0.1:9/x"], 3, "did not answer"),
+        (["--url", "http://127.0.0.1:9/x", "--offline", "app.py"], 2, "two ways"),
+        (["--offline", "nope.py"], 2, "nope.py"),
+        (["--set", "x"], 2, "write KEY=VALUE"),
+    ],
+)
+def test_other_wrong_usage_is_said(arguments: list[str], code: int, said: str) -> None:
+    result = run_command("replay", str(PULL), *arguments)
+    assert (result.returncode, said in result.stderr) == (code, True), result.stderr

@@ -9,8 +9,10 @@ from hfhooks.commands.deliveries.records import (
     Id,
     Port,
     Script,
+    journal_path,
     opened,
     recorded,
+    script_of,
     server_if_any,
 )
 from hfhooks.console import write_data
@@ -52,7 +54,7 @@ def export(
             base = server.local_url if server else LOCAL_URL
             text = exported.as_curl(f"{base}/webhooks/{delivery.endpoint}")
         elif as_test:
-            text = exported.as_test(id).rstrip()
+            text = exported.as_test(id, script_of(journal_path(port, script))).rstrip()
         else:
             text = json.dumps(exported.as_json(), indent=2, ensure_ascii=False)
     except ValueError as error:

@@ -60,9 +60,14 @@ def journal_path(port: int | None, script: Path | None) -> Path:
     found = journals(_root())
     if not found:
         raise StartError("no deliveries are recorded.", "Start a server: hfhooks serve SCRIPT.py")
-    name = found[0].parent.name.rpartition("-")[0]
+    name = script_of(found[0])
     print_note(f"no server is running; these are the deliveries of {name}, which was used last.")
     return found[0]
+
+
+def script_of(journal: Path) -> str:
+    """Return the name of the script, without its ending, that a journal is for."""
+    return journal.parent.name.rpartition("-")[0]
 
 
 def server_if_any(port: int | None) -> RunningServer | None:

@@ -1,0 +1,71 @@
+"""Handlers called without a server: the script is loaded, and called, in a worker of its own."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from hfhooks.child import Child
+from hfhooks.endpoints import Endpoint
+from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
+from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.retries import judge
+from hfhooks.sender import Request, Sent
+from hfhooks.wire import SECRET_HEADER
+from hfhooks.worker.loading import Target
+from hfhooks.worker.spawn import WorkerProcess
+
+__all__ = ["OfflineScript", "loaded"]
+
+
+class OfflineScript:
+    """A script whose handlers can be called."""
+
+    def __init__(self, client: WorkerClient, endpoints: Sequence[Endpoint]) -> None:
+        self._client = client
+        self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+
+    @property
+    def described(self) -> list[dict[str, Any]]:
+        """The endpoints, as in the `ready` line."""
+        return [
+            {"name": endpoint.name, "path": endpoint.path, **asdict(endpoint.filter)}
+            for endpoint in self._endpoints.values()
+        ]
+
+    async def call(self, request: Request, payload: dict[str, Any]) -> Sent:
+        """Call the handler that a request is for, unless its filter does not match."""
+        endpoint = self._endpoints[request.path.partition("?")[0]]
+        mismatch = endpoint.filter.mismatch(payload)
+        if mismatch:
+            return Sent(200, "ignored", endpoint.name, None, 0.0, mismatch.encode())
+        headers = {**request.headers}
+        if endpoint.secrets:
+            headers.setdefault(SECRET_HEADER, endpoint.secrets[0])
+        started = time.perf_counter()
+        try:
+            connection = await self._client.connect()
+            response = await connection.post(request.path, headers.items(), request.body)
+        except WorkerGone:
+            gone = b"The worker process died while this handler ran."
+            return Sent(500, "failed", endpoint.name, None, time.perf_counter() - started, gone)
+        seconds = time.perf_counter() - started
+        return Sent(response.status, _status(response), endpoint.name, None, seconds, response.body)
+
+
+@asynccontextmanager
+async def loaded(targets: Sequence[Target]) -> AsyncIterator[OfflineScript]:
+    """Load scripts in a worker for as long as they are called. Raises `LoadError`."""
+    child = Child(WorkerProcess())
+    try:
+        endpoints = await child.load(targets)
+        yield OfflineScript(child.client, endpoints)
+    finally:
+        await child.stop(60)
+
+
+def _status(response: Response) -> str:
+    """Return what the first attempt alone makes of a delivery."""
+    verdict = judge(Delivery("", 0.0, "", (), b""), response, retries=0, chance=0.5)
+    return verdict.delivery
