@@ -26,6 +26,7 @@ from hfhooks.serving import journal_of
 from hfhooks.settings import Settings, load_settings
 from hfhooks.wire import BODILESS, PASSED_HEADER
 from hfhooks.worker.app import build, other_routes
+from hfhooks.worker.frames import users_traceback
 from hfhooks.worker.serve import make_room_for
 from hfhooks.worker.site import WithState, entered, has_page
 
@@ -77,9 +78,10 @@ class Application:
             async with self._run() as self._running:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
-        except HfhooksError as error:
-            text = " ".join(filter(None, (str(error), error.help)))
-            await send({"type": "lifespan.startup.failed", "message": f"error: {redact(text)}"})
+        except Exception as error:
+            if self._running:
+                raise
+            await send({"type": "lifespan.startup.failed", "message": redact(_said(error))})
         else:
             await send({"type": "lifespan.shutdown.complete"})
 
@@ -161,6 +163,12 @@ class Application:
                 await dispatcher.drain(settings.grace)
                 await worker.drain(deadline - monotonic())
                 await dispatcher.settle()
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, HfhooksError):
+        return " ".join(filter(None, (f"error: {error}", error.help)))
+    return users_traceback(error)
 
 
 def _request(scope: Scope, room: Room) -> Request:

@@ -66,6 +66,8 @@ class Child:
         self._socket = _socket_path()
         self._token = secrets.token_urlsafe(32)
         self._client: WorkerClient | None = None
+        self._generation = 0
+        """How many times loops of it were blocked."""
         self._loop = asyncio.get_running_loop()
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
@@ -101,6 +103,8 @@ class Child:
             raise _failure(report)
         port = report["port"]
         self._client = WorkerClient(port, self._token) if port else WorkerClient(str(self._socket))
+        if self._generation:
+            self._client.outlive(self._generation)
         if report["has_site"]:
             self.site = Site(self._client, report["has_page"])
         return [Endpoint.from_json(row) for row in report["endpoints"]]
@@ -157,7 +161,7 @@ class Child:
             if report["type"] == "alive":
                 self.is_alive = True
             elif report["type"] == "blocked":
-                self._tell(self.on_blocked, report["why"], report["begun"])
+                self._tell(self._blocked, report)
             elif report["type"] == "free":
                 self._tell(self.client.renew)
             elif report["type"] == "failed_late":
@@ -167,6 +171,12 @@ class Child:
             else:
                 self._tell(self._reports.put_nowait, report)
         self._tell(self._reports.put_nowait, LAST_WORD)
+
+    def _blocked(self, report: dict[str, Any]) -> None:
+        self._generation = report["generation"]
+        if self._client:
+            self._client.outlive(self._generation)
+            self.on_blocked(report["why"], report["begun"])
 
     def _wait(self) -> None:
         code = self._process.wait()

@@ -11,6 +11,7 @@ from hfhooks.commands.deliveries.change import prune, retry
 from hfhooks.commands.deliveries.export import export
 from hfhooks.commands.deliveries.listing import list_deliveries
 from hfhooks.commands.deliveries.show import show
+from hfhooks.commands.doctor import doctor
 from hfhooks.commands.explain import explain
 from hfhooks.commands.init import init
 from hfhooks.commands.print_urls import print_urls
@@ -49,7 +50,15 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-COMMANDS: tuple[Callable[..., None], ...] = (init, serve, trigger, replay, explain, print_urls)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    init,
+    serve,
+    trigger,
+    replay,
+    explain,
+    print_urls,
+    doctor,
+)
 for _function in COMMANDS:
     app.command(context_settings=SETTINGS)(_guarded(_function))
 

@@ -7,6 +7,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from hfhooks.state import RunningServer
 
 __all__ = [
+    "Check",
     "Console",
+    "print_checks",
     "print_data",
     "print_deliveries",
     "print_delivery",
@@ -72,6 +75,12 @@ HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
 ONLY_HERE = """\
 Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
 choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-url."""
+OUTCOMES = {
+    "ok": ("succeeded", "green"),
+    "warning": ("retrying", "yellow"),
+    "error": ("failed", "red"),
+}
+"""What checks come to, with the mark and the colour of each."""
 COLUMNS = ("id", "received", "status", "http", "attempts", "took", "endpoint", "event", "repo")
 WIDTHS = (6, 14, 11, 4, 8, 8, 20, 22, 0)
 """Characters of the columns of `deliveries`."""
@@ -96,6 +105,29 @@ def print_data(line: str) -> None:
     print(line, file=stdout, flush=True)  # printing is what this module is for
     if stdout.error and not isinstance(stdout.error, BrokenPipeError):
         raise DiskError(f"stdout: {stdout.error.strerror}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was looked at."""
+
+    status: str
+    """`ok`, `warning` or `error`."""
+    name: str
+    text: str
+    help: str | None = None
+    """What to do about it."""
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """Print what was found on stdout, with what to do about it."""
+    console = _rich(sys.stdout)
+    for check in checks:
+        outcome, colour = OUTCOMES[check.status]
+        mark = f"{_marks(sys.stdout)[outcome]} {check.status:<8}"
+        console.print(_styled((mark, colour), f"{check.name:<9} {safe(check.text, 1000)}"))
+        if check.help:
+            console.print(_styled((f"{'':<20} {safe(check.help, 1000)}", "cyan")))
 
 
 def progress(text: str) -> None:

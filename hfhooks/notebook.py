@@ -120,6 +120,10 @@ class Notebook:
                 run(self._serve(self._server))
         except BaseException as error:  # noqa: BLE001 # it is raised where somebody waits
             self._failure = error
+            if self._console.is_ready.is_set():
+                self._console.note(f"the server has ended: {error}")
+        finally:
+            self._registry.live = None
 
     async def _serve(self, server: Server) -> None:
         stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -149,6 +153,8 @@ class Handlers:
         """Ends the lifespan."""
         self._token = secrets.token_urlsafe(32)
         self._client: WorkerClient | None = None
+        self._generation = 0
+        """How many times loops were blocked."""
         self._thread = Thread(target=self._run, name="hfhooks-handlers", daemon=True)
 
     async def start(self) -> None:
@@ -171,7 +177,11 @@ class Handlers:
             return  # they are about to be read
         started = time.monotonic()
         app, self._endpoints = build(self._registry, self._failed_late)
-        self._in_loop(self._enter(app)).result()
+        if any(server.has_own_app for server in self._registry.servers):
+            self._in_loop(self._enter(app)).result()
+        else:  # there is nothing to enter, and a handler may block that loop for long
+            self._loop.call_soon_threadsafe(self._leave)
+            self._app, self._served, self._leave = app, app, lambda: None
         published: Future[None] = Future()
 
         def publish() -> None:
@@ -193,7 +203,10 @@ class Handlers:
     def _publish(self, reloaded_in: float | None) -> None:
         assert self._app
         others = other_routes(self._app)
-        self._client = self._client or WorkerClient(self._port, self._token)
+        if self._client is None:
+            self._client = WorkerClient(self._port, self._token)
+            if self._generation:
+                self._client.outlive(self._generation)
         site = Site(self._client, has_page(others)) if others else None
         self._observer.on_ready(self._client, self._endpoints, site, reloaded_in)
 
@@ -247,10 +260,14 @@ class Handlers:
     def _in_loop(self, what: Any) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(what, self._loop)
 
-    def _blocked(self, why: str | None, begun: list[str]) -> None:
-        if self._client:
-            tell = self._observer.on_blocked
-            self._gateway.call_soon_threadsafe(tell, self._client, why, begun)
+    def _blocked(self, why: str | None, begun: list[str], generation: int) -> None:
+        def tell() -> None:
+            self._generation = generation
+            if self._client:
+                self._client.outlive(generation)
+                self._observer.on_blocked(self._client, why, begun)
+
+        self._gateway.call_soon_threadsafe(tell)
 
     def _free(self) -> None:
         if self._client:

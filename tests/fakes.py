@@ -24,6 +24,8 @@ class FakeHub:
     """Metadata of a card, by `models/owner/name`."""
     discussions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By `models/owner/name`; each with its title and comments."""
+    webhooks: list[dict[str, Any]] = field(default_factory=list)
+    """Of the account, as the API describes them."""
     tokens: set[str] = field(default_factory=set)
     """What clients have shown as authorization."""
 
@@ -31,6 +33,8 @@ class FakeHub:
         match method, path.strip("/").split("/"):
             case "GET", ["api", "whoami-v2"]:
                 return 200, {"type": "user", "id": "b07", "name": "discussion-bot"}
+            case "GET", ["api", "settings", "webhooks"]:
+                return 200, self.webhooks
             case "POST", ["v1", "chat", "completions"]:
                 return 200, self._completion(body)
             case "GET", ["api", kind, owner, name] if f"{kind}/{owner}/{name}" in self.cards:

@@ -26,7 +26,7 @@ LAYERS = [
     ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.secret", "hfhooks.state", "hfhooks.loop"],
     ["hfhooks.exported", "hfhooks.samples", "hfhooks.sender", "hfhooks.server"],
     ["hfhooks.payload_files"],
-    ["hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
+    ["hfhooks.hub", "hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
     ["hfhooks.child", "hfhooks.inspector", "hfhooks.watcher"],
     ["hfhooks.supervisor", "hfhooks.offline"],
     ["hfhooks.serving"],
@@ -38,7 +38,7 @@ LAYERS = [
 """From the bottom to the top: a module imports from its own package and from layers below."""
 ONLY: dict[str, set[str]] = {
     "gradio": set(),
-    "huggingface_hub": set(),
+    "huggingface_hub": {"hfhooks.hub.account"},
     "prometheus_client": {"hfhooks.inspector.metrics"},
     "pyngrok": {"hfhooks.tunnels.ngrok"},
     "sqlite3": {"hfhooks.gateway.database", "hfhooks.gateway.journal"},

@@ -173,6 +173,15 @@ def test_a_background_task_that_fails_makes_its_delivery_fail(
     assert "in the background, after the answer" in server.said
 
 
+def test_a_lifespan_that_fails_ends_the_start(
+    serve: Callable[..., Uvicorn], tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(SCRIPT.replace('print("entered", flush=True)', "1 / 0"))
+    server = serve()
+    assert server.process.wait(timeout=30) == 3
+    assert "ZeroDivisionError" in server.said
+
+
 def test_an_open_server_is_warned_about(serve: Callable[..., Uvicorn]) -> None:
     server = serve()
     assert server.url

@@ -49,6 +49,18 @@ async def digest(request: Request):
 async def number(value: int):
     return value
 
+@app.fastapi_app.get("/slow")
+async def slow():
+    print("slow begins", flush=True)
+    await asyncio.sleep(1)
+
+@app.fastapi_app.get("/patient")
+async def patient(request: Request):
+    print("patient begins", flush=True)
+    while not await request.is_disconnected():
+        await asyncio.sleep(0.01)
+    print("the visitor has left", flush=True)
+
 @app.fastapi_app.get("/ticks")
 async def ticks():
     async def tick():
@@ -187,6 +199,45 @@ def test_pipelined_requests_are_answered_in_turn(url: str) -> None:
     assert answers.count(b"a tokenizer") == 2
     order = [answers.index(text) for text in (b"a model", b"ready", b"Not Found")]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("protocol", ["foo", "h2c", "websocket", "foo, websocket"])
+def test_nothing_is_smuggled_behind_a_wish_for_another_protocol(
+    server: Server, url: str, protocol: str
+) -> None:
+    before = len(server.deliveries)
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+        head = f"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n"
+        connection.sendall(head.encode() + b"\r\n")
+        wait_until(lambda: "slow begins" in server.stderr or protocol == "websocket")
+        inner = f"POST /webhooks/push HTTP/1.1\r\nhost: a\r\ncontent-length: {len(PULL)}\r\n"
+        connection.sendall(f"{inner}content-type: application/json\r\n\r\n".encode() + PULL)
+        answers = b""
+        try:
+            while data := connection.recv(65536):
+                answers += data
+        except ConnectionError:
+            pass
+    assert b"a tokenizer" not in answers
+    assert len(server.deliveries) == before
+
+
+def test_a_visitor_who_leaves_is_noticed(server: Server, url: str) -> None:
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+        connection.sendall(b"GET /patient HTTP/1.1\r\nhost: a\r\n\r\n")
+        wait_until(lambda: "patient begins" in server.stderr)
+    wait_until(lambda: "the visitor has left" in server.stderr)
+
+
+def test_trailers_are_read_by_nobody_and_bounded(url: str) -> None:
+    head = b"POST /digest HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+    start = head + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+    answer = raw(url, start + b"host: evil\r\nx-trailer: 1\r\n\r\n")
+    got = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (got["size"], got["headers"]["host"], "x-trailer" in got["headers"]) == (3, "a", False)
+    assert raw(url, start + b"x: 1\r\n" * 2_000_000) == b""
 
 
 def test_a_stream_comes_as_it_is_made(url: str) -> None:

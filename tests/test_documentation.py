@@ -16,7 +16,7 @@ from hfhooks.settings import Settings
 from tests.harness import EXAMPLES, run_command, wait_until
 
 ROOT = EXAMPLES.parent
-COMMANDS = ["init", "serve", "trigger", "replay", "explain", "print-urls", "deliveries"]
+COMMANDS = ["init", "serve", "trigger", "replay", "explain", "print-urls", "deliveries", "doctor"]
 COMMANDS += [f"deliveries {name}" for name in ("show", "export", "retry", "prune")]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

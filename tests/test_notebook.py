@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.harness import PAYLOADS, payload_bytes, post, request
+from tests.harness import PAYLOADS, payload_bytes, post, request, wait_until
 
 PULL = payload_bytes("pr_create_v3_docs")
 NEW = [path for path in PAYLOADS if not path.stem.startswith("v2_")]
@@ -184,6 +185,41 @@ app.run()
     assert request("GET", url + "/").json() == "2"
     assert post(url + "/webhooks/hello", PULL).json() == "2"
     assert "Stopped." in printed(kernel.run("app.stop()"))
+
+
+def test_a_lifespan_may_block_its_loop(kernel: Kernel) -> None:
+    source = """
+import time
+from contextlib import asynccontextmanager
+from hfhooks import WebhooksServer
+
+@asynccontextmanager
+async def lifespan(app):
+    time.sleep(1)
+    yield
+
+app = WebhooksServer(lifespan=lifespan)
+
+@app.add_webhook
+async def hello():
+    return "hello"
+
+app.run()
+"""
+    assert error(kernel.run(source)) == ""
+    assert post(kernel.url + "/webhooks/hello", PULL).json() == "hello"
+
+
+def test_a_handler_that_blocks_can_be_replaced(kernel: Kernel) -> None:
+    blocking = "@webhook_endpoint\nasync def hello():\n    import time; time.sleep(20)"
+    kernel.run("import os; os.environ['HFHOOKS_WAIT'] = '0.1'\n" + HELLO)
+    kernel.run(f"{blocking}\nhello.run()")
+    url = kernel.url
+    assert post(url + "/webhooks/hello", PULL).status == 202
+    started = time.monotonic()
+    kernel.run(HELLO)
+    wait_until(lambda: post(url + "/webhooks/hello", PULL).status == 200)
+    assert time.monotonic() - started < 15
 
 
 def test_what_cannot_start_is_raised_in_the_cell(kernel: Kernel) -> None:

@@ -85,7 +85,6 @@ class WorkerClient:
     def __init__(self, address: str | int, token: str | None = None) -> None:
         self.own_headers = [(TOKEN_HEADER, token)] if token else []
         """What each request tells the worker."""
-        self._generation = 0
         self._address = address
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
@@ -121,11 +120,13 @@ class WorkerClient:
         while self._idle:
             self._idle.pop().close()
 
-    def outlive(self) -> None:
-        """Note that a loop of the worker is blocked: what was asked for before is begun no more."""
-        self._generation += 1
+    def outlive(self, generation: int) -> None:
+        """Note that loops of the worker were blocked so many times, in all.
+
+        What was asked for before is begun no more.
+        """
         others = [header for header in self.own_headers if header[0] != GENERATION_HEADER]
-        self.own_headers = [*others, (GENERATION_HEADER, str(self._generation))]
+        self.own_headers = [*others, (GENERATION_HEADER, str(generation))]
         self.renew()
 
     def renew(self) -> None:

@@ -406,7 +406,6 @@ class Dispatcher:
 
     def take_back(self, worker: WorkerClient, begun: Container[str]) -> None:
         """Ask a worker again, on new connections, for the attempts that it has not begun."""
-        worker.outlive()
         for attempt, line in self._asked.items():
             if attempt not in begun and isinstance(line, Connection) and worker.owns(line):
                 line.fail(NotBegun("its event loop is blocked"))

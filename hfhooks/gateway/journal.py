@@ -425,7 +425,20 @@ class Records:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._reader.close()
+
+    def health(self) -> str:
+        """Say in a few words what is in it. Raises `JournalError` if it is damaged."""
+        verdict = self._reader.rows(tuple, "PRAGMA quick_check(1)")[0][0]
+        if verdict != "ok":
+            raise JournalError(f"damaged: {verdict}")
+        counted = "SELECT status, count(*) FROM deliveries GROUP BY status ORDER BY status"
+        counts = [f"{number} {status}" for status, number in self._reader.rows(tuple, counted)]
+        return ", ".join(counts) or "empty"
 
     def delivery(self, id: int) -> Delivery | None:
         """Return one delivery."""

@@ -143,6 +143,8 @@ class _Connection(asyncio.Protocol):
         """The one whose body is being read."""
         self._is_in_head = False
         self._head_size = 0
+        self._unread = 0
+        """Bytes that came since the last part of a body, or since a head began."""
         self._task: asyncio.Task[None] | None = None
         self._is_deaf = False
         """What still comes is thrown away."""
@@ -197,6 +199,9 @@ class _Connection(asyncio.Protocol):
             self._current.refuse(Refusal(400, "incomplete"))
 
     def eof_received(self) -> bool:
+        if isinstance(self._current, Passed):
+            self._current.end()
+            return self._switching is not None
         # Who has nothing more to say may still listen to the answer.
         self._break_off()
         self._is_deaf = self._has_ended = True
@@ -212,7 +217,7 @@ class _Connection(asyncio.Protocol):
         self._is_choked = False
         if isinstance(self._current, Passed):
             self._current.hold(False)
-            self.deadline = inf
+            self._allow(inf if self._current.is_whole else TAKE_WITHIN)
         if self._current is None and not self._is_deaf:
             self._rest()
 
@@ -224,6 +229,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._is_in_head:
             self._head_size += len(data)
+        self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -235,9 +241,11 @@ class _Connection(asyncio.Protocol):
             self._fail(Refusal(400, "bad_request"))
         if self._is_in_head and self._head_size > MOST_HEAD:
             self._fail(Refusal(431, "head_too_big"))
+        elif self._arriving and self._unread > MOST_HEAD + len(data):
+            self._fail(Refusal(431, "head_too_big"))  # trailers, or what describes chunks
 
     def on_message_begin(self) -> None:
-        self._is_in_head, self._head_size = True, 0
+        self._is_in_head, self._head_size, self._unread = True, 0, 0
         self._target = b""
         self._headers: list[tuple[str, str]] = []
         if self._current is None:
@@ -247,6 +255,8 @@ class _Connection(asyncio.Protocol):
         self._target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:  # a trailer, which nobody needs, and nobody has checked
+            return
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
@@ -276,19 +286,23 @@ class _Connection(asyncio.Protocol):
         site = self._listener.site_for(request)
         if site is None:
             return request
-        switches = bool(self._parser.should_upgrade())
-        passed = Passed(request, self._target, site, switches=switches)
+        names = [name for name, _ in request.headers]
+        is_known = request.fields.get("upgrade", "").lower() == "websocket"
+        switches = self._parser.should_upgrade() and is_known and names.count("upgrade") == 1
+        version = self._parser.get_http_version()
+        passed = Passed(request, self._target, version, site, switches=switches)
         self._switching = passed if switches else None
         return passed
 
     def on_body(self, body: bytes) -> None:
+        self._unread = 0
         if self._arriving:
             self._arriving.take(body)
             if isinstance(self._arriving, Passed):
                 self._allow(TAKE_WITHIN)
 
     def on_message_complete(self) -> None:
-        if self._arriving is self._current:
+        if self._arriving is self._current and not self._is_choked:
             self.deadline = inf
         if self._arriving:
             self._arriving.complete()

@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 
 from hfhooks.gateway.client import WorkerClient, WorkerGone
-from hfhooks.gateway.limits import Refusal, Room
+from hfhooks.gateway.limits import MOST_HEAD, Refusal, Room
 from hfhooks.gateway.message import Request
 from hfhooks.wire import HOP_HEADERS, OWN_HEADERS, PASSED_HEADER
 
@@ -33,9 +33,13 @@ class Site:
 class Passed(Request):
     """A request that is passed on. Its body is held only until there is a way to the worker."""
 
-    def __init__(self, request: Request, target: bytes, site: Site, *, switches: bool) -> None:
+    def __init__(
+        self, request: Request, target: bytes, version: str, site: Site, *, switches: bool
+    ) -> None:
         super().__init__(request.method, target, request.headers, Room())
         self.stays = request.stays and not switches
+        self.version = version
+        """Of HTTP, as its sender speaks it."""
         self.switches = switches
         """Its sender wants to go on with another protocol."""
         self._target = target
@@ -54,7 +58,8 @@ class Passed(Request):
         connection = await client.reach(lambda: _Passage(self, sender))
         connection.write(_head(self, self._target, client.own_headers))
         self._passage = connection
-        for chunk in self._early:
+        # What follows a wish for another protocol is a request of its own to who does not know it.
+        for chunk in () if self.switches else self._early:
             connection.send(chunk)
         if self.is_whole:
             connection.complete()
@@ -72,10 +77,24 @@ class Passed(Request):
 
     def take(self, chunk: bytes) -> None:
         """Pass on a part of the body."""
-        if self._passage:
+        if self._passage and (self._passage.has_switched or not self.switches):
             self._passage.send(chunk)
+        elif self.switches and sum(map(len, self._early)) > MOST_HEAD:
+            self.refuse(Refusal(400, "bad_request"))  # nobody sends so much before the answer
         else:
             self._early.append(chunk)
+
+    def switched(self) -> None:
+        """Pass on what came before the worker has agreed to another protocol."""
+        while self._early and self._passage:
+            self._passage.send(self._early.pop(0))
+
+    def end(self) -> None:
+        """Note that the sender sends nothing more: it is gone, unless it may still listen."""
+        if self._passage and self._passage.has_switched:
+            self._passage.write_eof()
+        else:
+            self.refuse(Refusal(400, "incomplete"))
 
     def complete(self) -> None:
         """Pass on the end of the body."""
@@ -110,7 +129,8 @@ class _Passage(asyncio.Protocol):
         self._transport: Any = None
         self._has_begun = False
         """Something of the answer was sent."""
-        self._has_switched = False
+        self.has_switched = False
+        """HTTP has ended and another protocol has begun."""
         self._is_chunked = "transfer-encoding" in request.fields
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -136,6 +156,9 @@ class _Passage(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
+    def write_eof(self) -> None:
+        self._transport.write_eof()
+
     def abort(self) -> None:
         self._finish(False)
         self._transport.abort()
@@ -150,12 +173,13 @@ class _Passage(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._sender.write(data)
         self._has_begun = True
-        if self._has_switched:
+        if self.has_switched:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._has_switched = self._parser.get_status_code() == SWITCHED
+            self.has_switched = self._parser.get_status_code() == SWITCHED
+            self._request.switched()
         except httptools.HttpParserError:
             self._finish(False)
 
@@ -178,7 +202,8 @@ class _Passage(asyncio.Protocol):
 
 
 def _head(request: Passed, target: bytes, own_headers: list[tuple[str, str]]) -> bytes:
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode("latin-1"), target)]
+    line = (request.method.encode("latin-1"), target, request.version.encode())
+    lines = [b"%b %b HTTP/%b" % line]
     for name, value in (*_passed_headers(request), *own_headers, (PASSED_HEADER, "1")):
         lines.append(f"{name}: {value}".encode("latin-1"))
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -34,6 +34,7 @@ class Listener(uvicorn.Server):
         self.turned_at = monotonic()
         """When the event loop turned the last time, in monotonic time."""
         self._is_retiring = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._on_started = on_started
         super().__init__(
             uvicorn.Config(
@@ -77,7 +78,10 @@ class Listener(uvicorn.Server):
 
         May be called in any thread.
         """
-        self._loop.call_soon_threadsafe(self._accept_no_more)
+        if self._loop is None:  # it has not begun: it will end at once
+            self._is_retiring = True
+        else:
+            self._loop.call_soon_threadsafe(self._accept_no_more)
 
     def _accept_no_more(self) -> None:
         for server in self.servers:

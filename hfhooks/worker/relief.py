@@ -12,7 +12,9 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event, Lock, Thread, current_thread
 from time import monotonic
 from types import FrameType
@@ -43,7 +45,8 @@ class Relief:
     """An application that more than one event loop may serve; `listen` sees to it.
 
     `prepare` is called on each loop. `on_blocked` hears, in a thread, what blocks a loop, None if
-    that was said before, and which attempts have begun; `on_free` that the first loop turns again.
+    that was said before, which attempts have begun, and how many times loops were blocked;
+    `on_free` that the first loop turns again.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Relief:
         registry: Registry,
         *,
         prepare: Callable[[], None],
-        on_blocked: Callable[[str | None, list[str]], None],
+        on_blocked: Callable[[str | None, list[str], int], None],
         on_free: Callable[[], None],
     ) -> None:
         self._app = app
@@ -76,6 +79,7 @@ class Relief:
         `wrap` is what is put around this application for each.
         """
         self._wrap = wrap
+        self._sock = listener.sock.dup()  # the listener closes its own
         self._loops.append(_Loop(listener))
         self._prepare()
         watching = Thread(target=self._watch, name="hfhooks-watch", daemon=True)
@@ -86,12 +90,16 @@ class Relief:
         for loop in (*self._loops[1:], *self._retired):
             loop.listener.stop()
             await asyncio.to_thread(loop.thread.join)
+        self._sock.close()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         attempt = _header(scope, ATTEMPT)
+        if not attempt:  # a page, which nobody asks for again
+            await self._app(scope, receive, send)
+            return
         if not self._begin(scope, attempt):
             headers = [(OUTCOME_HEADER.encode(), NOT_BEGUN.encode())]
             await send({"type": "http.response.start", "status": 503, "headers": headers})
@@ -118,7 +126,8 @@ class Relief:
             now = monotonic()
             # Where this thread stood still too, it was the machine, or something has the GIL.
             if now - before < 3 * LOOK_EVERY:
-                self._look(now)
+                with suppress(OSError, RuntimeError):  # no files, no threads: the next time
+                    self._look(now)
             before = now
 
     def _look(self, now: float) -> None:
@@ -142,17 +151,26 @@ class Relief:
         with self._lock:
             self._generation += 1
             begun = [*self._running, *self._ended]
-        self._on_blocked(self._explained(loop), begun)
+        self._on_blocked(self._explained(loop), begun, self._generation)
 
     def _another(self) -> "_Loop":
         """Start a loop that accepts beside the first one."""
         first = self._loops[0].listener
         listener = Listener(
-            self._wrap(self), first.sock.dup(), self._prepare, is_plain=first.is_plain
+            self._wrap(self), self._sock.dup(), self._prepare, is_plain=first.is_plain
         )
-        thread = Thread(target=lambda: run(listener.listen()), name="hfhooks-relief", daemon=True)
+        serving = partial(run, self._serve(listener))
+        thread = Thread(target=serving, name="hfhooks-relief", daemon=True)
         thread.start()
         return _Loop(listener, thread)
+
+    async def _serve(self, listener: Listener) -> None:
+        """Serve on this loop, and let what handlers have begun beside go on."""
+        await listener.listen()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            if self._has_stopped.is_set():
+                return
+            await asyncio.wait(others, timeout=LOOK_EVERY)
 
     def _explained(self, loop: "_Loop") -> str | None:
         """Say once what blocks a loop."""

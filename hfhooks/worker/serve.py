@@ -68,8 +68,8 @@ async def _serve(
             files=local_files(),
         )
 
-    def blocked(why: str | None, begun: list[str]) -> None:
-        control.report(type="blocked", why=why, begun=begun)
+    def blocked(why: str | None, begun: list[str], generation: int) -> None:
+        control.report(type="blocked", why=why, begun=begun, generation=generation)
 
     def wrap(app: Any) -> Any:
         return Guarded(app, message["token"]) if port else app
@@ -106,11 +106,13 @@ class Guarded:
         self._expected = (TOKEN_HEADER.encode(), token.encode())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and self._expected not in scope["headers"]:
+        if scope["type"] == "lifespan" or self._expected in scope["headers"]:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 401, "headers": []})
             await send({"type": "http.response.body"})
         else:
-            await self._app(scope, receive, send)
+            await send({"type": "websocket.close"})
 
 
 def bind(path: str | None) -> tuple[socket.socket, int | None]:

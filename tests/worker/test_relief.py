@@ -206,6 +206,58 @@ def plain(): ...
     wait_until(lambda: f"note: {path}:6 blocks the event loop" in server.stderr)
 
 
+def test_what_a_handler_has_begun_on_another_loop_goes_on(
+    script: Callable[..., Path], start: Callable[..., Server], tmp_path: Path
+) -> None:
+    text = (
+        SCRIPT
+        + """
+async def later():
+    await asyncio.sleep(1)
+    (here / "later").touch()
+
+@webhook_endpoint
+async def begins():
+    global task
+    task = asyncio.create_task(later())
+"""
+    )
+    server = start(script(text), "--wait", "0.05")
+    server.post("blocks", PULL)
+    wait_until(lambda: "blocks the event loop" in server.stderr)
+    server.post("begins", PULL)
+    wait_until(lambda: done(server, "begins"))
+    (tmp_path / "go").touch()
+    wait_until(lambda: done(server, "blocks"))
+    wait_until((tmp_path / "later").exists)
+
+
+def test_a_page_asked_for_as_the_loop_is_blocked_waits_for_it(
+    server: Server, tmp_path: Path
+) -> None:
+    server.post("blocks", PULL)
+    with ThreadPoolExecutor(1) as pool:
+        page = pool.submit(request, "GET", server.ready["local_url"] + "/page")
+        wait_until(lambda: "blocks the event loop" in server.stderr)
+        (tmp_path / "go").touch()
+        assert page.result().json() == "page"
+
+
+def test_a_reload_while_it_is_blocked_leaves_no_traceback(
+    script: Callable[..., Path], start: Callable[..., Server], tmp_path: Path
+) -> None:
+    path = script(SCRIPT)
+    server = start(path, "--wait", "0.05", "--reload")
+    for number in range(3):
+        server.post("blocks", PULL)
+        path.write_text(f"{SCRIPT}\n# {number}")
+        wait_until(lambda: sum(e["type"] == "reload" for e in server.events) > number)  # noqa: B023
+        (tmp_path / "go").touch()
+        wait_until(partial(are_done, server, "blocks", number + 1))
+        (tmp_path / "go").unlink()
+    assert "Traceback" not in server.stderr
+
+
 def test_a_loop_that_only_waits_is_not_blocked(server: Server) -> None:
     server.post("waits", PULL)
     wait_until(lambda: done(server, "waits"))

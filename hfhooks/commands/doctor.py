@@ -1,0 +1,199 @@
+"""`hfhooks doctor`: what is set, and what is wrong."""
+
+import json
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfhooks import __version__
+from hfhooks.console import Check, print_checks, print_data
+from hfhooks.errors import HfhooksError
+from hfhooks.secret import advice, environment_secrets
+from hfhooks.state import check_private, journals, running_servers, state_folder
+from hfhooks.worker.loading import DEFAULT_SCRIPTS, find_targets
+
+ScriptToLoad = Annotated[
+    str | None,
+    typer.Argument(metavar="[SCRIPT]", help="A script to load. Default: that of this folder."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+LIBRARIES = ("fastapi", "starlette", "uvicorn", "pydantic", "uvloop", "httptools")
+MOST_JOURNALS = 5
+
+
+def doctor(script: ScriptToLoad = None, as_json: AsJson = False) -> None:
+    """Look at what is set and what is there, and say what to do about what is wrong.
+
+    Exits with 1 where something keeps a server from working.
+
+    \b
+    Examples:
+      hfhooks doctor
+      hfhooks doctor app.py --json
+    """
+    checks = list(_checks(script))
+    if as_json:
+        for check in checks:
+            print_data(json.dumps(vars(check)))
+    else:
+        print_checks(checks)
+    raise typer.Exit(1 if any(check.status == "error" for check in checks) else 0)
+
+
+def _checks(script: str | None) -> Iterator[Check]:
+    yield _python()
+    yield from _guarded("secret", _secret)
+    yield from _guarded("settings", _settings)
+    yield from _guarded("state", _state)
+    yield from _guarded("journals", _journals)
+    yield from _guarded("servers", _servers)
+    yield from _guarded("script", lambda: _script(script))
+    yield from _guarded("hub", _hub)
+
+
+def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Turn what goes wrong in a check into its result."""
+    try:
+        yield from check()
+    except (HfhooksError, OSError) as error:
+        yield Check("error", name, str(error), getattr(error, "help", None))
+
+
+def _python() -> Check:
+    known = ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))
+    system = f"{platform.system()} {platform.machine()}"
+    text = f"hfhooks {__version__}, Python {platform.python_version()}, {system}; {known}"
+    return Check("ok", "versions", text)
+
+
+def _version(name: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return None
+
+
+def _secret() -> Iterator[Check]:
+    secrets = environment_secrets(os.environ)
+    if not secrets:
+        help = "Set WEBHOOK_SECRET, and give the same value to the webhook on the Hub."
+        text = "WEBHOOK_SECRET is not set: anyone who knows a URL can call it."
+        yield Check("warning", "secret", text, help)
+        return
+    notes = list(advice(os.environ, secrets))
+    yield Check("ok", "secret", "WEBHOOK_SECRET is set.")
+    for note in notes:
+        yield Check("warning", "secret", note)
+
+
+def _settings() -> Iterator[Check]:
+    from hfhooks.settings import load_settings
+
+    settings = load_settings()
+    yield _port(settings.host, settings.port)
+    yield _tunnel(settings.tunnel, settings.public_url)
+
+
+def _port(host: str, port: int) -> Check:
+    owner = next((server.pid for server in running_servers() if server.port == port), None)
+    if owner:
+        return Check("ok", "port", f"{port} is in use by hfhooks, process {owner}.")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        help = "Stop the program that has it, or choose another: --port, HFHOOKS_PORT."
+        reason = os.strerror(error.errno or 0)
+        return Check("error", "port", f"{port} cannot be used: {reason}.", help)
+    return Check("ok", "port", f"{port} is free.")
+
+
+def _tunnel(tunnel: str, public_url: str | None) -> Check:
+    if public_url or tunnel not in ("auto", "ngrok"):
+        return Check("ok", "tunnel", public_url or tunnel)
+    has_token = bool(os.environ.get("NGROK_AUTHTOKEN"))
+    agent = shutil.which("ngrok")
+    if not has_token:
+        help = "Set NGROK_AUTHTOKEN, or choose --tunnel cloudflared, ssh, or --public-url."
+        return Check("warning", "tunnel", "no public URL: NGROK_AUTHTOKEN is not set.", help)
+    where = f"its program is {agent}" if agent else "its program is fetched when it is needed"
+    return Check("ok", "tunnel", f"ngrok; {where}.")
+
+
+def _state() -> Iterator[Check]:
+    root = _root()
+    check_private(root, is_ours=False)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(root, os.W_OK):
+        yield Check("error", "state", f"{root} cannot be written to.", f"chmod u+w {root}")
+        return
+    free = shutil.disk_usage(root).free // (1024 * 1024)
+    status = "ok" if free >= 64 else "error"
+    yield Check(status, "state", f"{root}, {free} MiB free.")
+
+
+def _journals() -> Iterator[Check]:
+    from hfhooks.gateway.journal import Records
+
+    found = journals(_root())
+    for path in found[:MOST_JOURNALS]:
+        try:
+            with closing(Records(path)) as records:
+                yield Check("ok", "journal", f"{path.parent.name}: {records.health()}")
+        except HfhooksError as error:
+            yield Check("error", "journal", str(error), error.help)
+    if not found:
+        yield Check("ok", "journal", "none yet.")
+
+
+def _servers() -> Iterator[Check]:
+    for server in running_servers():
+        text = f"process {server.pid} at {server.url}, {len(server.endpoints)} endpoints"
+        if server.is_up:
+            yield Check("ok", "server", text)
+        else:
+            yield Check("error", "server", f"{text}: nothing arrives by its public URL.")
+
+
+def _script(script: str | None) -> Iterator[Check]:
+    if script is None and not any(Path(name).is_file() for name in DEFAULT_SCRIPTS):
+        yield Check("ok", "script", "none in this folder.", "To write one: hfhooks init")
+        return
+    import asyncio
+
+    from hfhooks.offline import loaded
+
+    targets = find_targets([script] if script else [])
+
+    async def endpoints() -> list[str]:
+        async with loaded(targets) as handlers:
+            return [endpoint["name"] for endpoint in handlers.described]
+
+    names = asyncio.run(endpoints())
+    yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")
+
+
+def _hub() -> Iterator[Check]:
+    if not (os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")):
+        yield Check("ok", "hub", "no token is set, so the Hub is not asked.")
+        return
+    from hfhooks.hub.account import account
+
+    known = account()
+    yield Check("ok", "hub", f"the token is that of {known.name}, with {known.webhooks} webhooks.")
+    for url in known.disabled:
+        help = "Enable it at https://huggingface.co/settings/webhooks"
+        yield Check("warning", "hub", f"the webhook to {url} is disabled.", help)
+
+
+def _root() -> Path:
+    from hfhooks.settings import load_settings
+
+    return load_settings().state_dir or state_folder()

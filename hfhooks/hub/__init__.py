@@ -1,0 +1,1 @@
+"""The Hub, as its client library speaks to it."""
