@@ -17,12 +17,15 @@ from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.gateway.client import Interrupted, WorkerClient
 from hfhooks.gateway.passage import Site
 from hfhooks.supervisor import SPARES, Supervisor
+from hfhooks.wire import ATTEMPT_HEADER
 from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
 from tests.gateway.conftest import until
 from tests.harness import JSON
 
 Script = Callable[..., Path]
+ATTEMPT = '{"id": 1}'
+"""As the gateway describes one."""
 HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
 
 
@@ -90,7 +93,8 @@ async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
 
 async def posted(client: WorkerClient) -> bytes:
     connection = await client.connect()
-    return (await connection.post("/webhooks/a", list(JSON.items()), b"{}")).body
+    headers = [*JSON.items(), (ATTEMPT_HEADER, ATTEMPT)]
+    return (await connection.post("/webhooks/a", headers, b"{}")).body
 
 
 async def ask(client: WorkerClient) -> bytes:
@@ -201,7 +205,7 @@ async def test_a_handler_that_blocks_the_others_is_said_and_not_killed(
     assert watched.lost == []
     [(why, begun)] = watched.blocked
     assert why and why.startswith("a (") and "should be `def`" in why
-    assert begun == [""]  # asked by nobody who describes his attempts
+    assert begun == [ATTEMPT]
 
 
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, script: Script) -> None:
