@@ -5,8 +5,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
-from hfhooks.worker.spawn import WorkerProcess
+if TYPE_CHECKING:
+    from hfhooks.worker.spawn import WorkerProcess
 
 __all__ = ["main"]
 
@@ -22,11 +24,12 @@ def main() -> None:
                 sys.argv.insert(1, "serve")
             worker = _warm_worker(sys.argv[1:], stack)
             _mask_secrets()
-            from hfhooks.cli import app
+            from hfhooks.cli import run
 
-            app(obj=worker, prog_name="hfhooks")
+            code = run(worker)
     except KeyboardInterrupt:
-        sys.exit(CTRL_C)
+        code = CTRL_C
+    sys.exit(code)
 
 
 def _open_standard_streams() -> None:
@@ -46,13 +49,15 @@ def _mask_secrets() -> None:
         redact.guard(stream)
 
 
-def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> WorkerProcess | None:
+def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> "WorkerProcess | None":
     """Start the worker of `serve` before the command line is even read.
 
     Importing FastAPI there takes longer than everything else: the two run side by side.
     """
     if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
         return None
+    from hfhooks.worker.spawn import WorkerProcess
+
     # Until deliveries are accepted there is nothing to finish, and the worker follows us. An
     # exception would do for Ctrl-C too, but some libraries swallow it while they are imported.
     signal.signal(signal.SIGINT, lambda *_: os._exit(CTRL_C))

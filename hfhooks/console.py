@@ -4,22 +4,18 @@ import json
 import os
 import sys
 import time
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hfhooks.errors import DiskError, HfhooksError
 from hfhooks.redact import redact
+from hfhooks.terminal import COLOURS, Screen, Steady, safe
 
 if TYPE_CHECKING:
-    from rich.console import Console as RichConsole
-    from rich.text import Text
-
     from hfhooks.gateway.dispatch import Outcome
-    from hfhooks.gateway.journal import Attempt, Delivery, Summary
+    from hfhooks.gateway.records import Attempt, Delivery, Summary
     from hfhooks.sender import Sent
     from hfhooks.state import RunningServer
 
@@ -35,42 +31,9 @@ __all__ = [
     "print_sent",
     "print_verdicts",
     "progress",
-    "safe",
     "write_data",
 ]
 
-MARKS = {
-    "succeeded": "✓",
-    "failed": "✗",
-    "refused": "✗",
-    "retrying": "↻",
-    "queued": "…",
-    "ignored": "·",
-    "duplicate": "·",
-    "running": "…",
-    "reloaded": "⟳",
-    "up": "⟳",
-}
-PLAIN_MARKS = {
-    "succeeded": "+",
-    "failed": "x",
-    "refused": "x",
-    "retrying": "~",
-    "queued": ".",
-    "ignored": ".",
-    "duplicate": ".",
-    "running": ".",
-    "reloaded": "*",
-    "up": "*",
-}
-COLOURS = {
-    "succeeded": "green",
-    "failed": "red",
-    "refused": "yellow",
-    "retrying": "yellow",
-    "reloaded": "cyan",
-    "up": "cyan",
-}
 HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
 ONLY_HERE = """\
 Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
@@ -84,24 +47,11 @@ OUTCOMES = {
 COLUMNS = ("id", "received", "status", "http", "attempts", "took", "endpoint", "event", "repo")
 WIDTHS = (6, 14, 11, 4, 8, 8, 20, 22, 0)
 """Characters of the columns of `deliveries`."""
-UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that can steer a terminal, or hide what a text says."""
-
-
-def safe(text: object, most: int = 200) -> str:
-    """Return text from outside, cut to `most` characters, with control characters spelt out."""
-    shown = str(text)
-    if len(shown) <= most and shown.isprintable():
-        return shown
-    shown = redact(shown)[: most + 1]  # in this order: half a secret is not known for one
-    if not shown.isprintable():
-        shown = "".join(_spelt(character) for character in shown)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def print_data(line: str) -> None:
     """Print one line of what was asked for, on stdout. Raises `DiskError` if it was not taken."""
-    stdout = _Steady(sys.stdout)
+    stdout = Steady(sys.stdout)
     print(line, file=stdout, flush=True)  # printing is what this module is for
     if stdout.error and not isinstance(stdout.error, BrokenPipeError):
         raise DiskError(f"stdout: {stdout.error.strerror}")
@@ -121,33 +71,30 @@ class Check:
 
 def print_checks(checks: Iterable[Check]) -> None:
     """Print what was found on stdout, with what to do about it."""
-    console = _rich(sys.stdout)
+    screen = Screen(sys.stdout)
     for check in checks:
         outcome, colour = OUTCOMES[check.status]
-        mark = f"{_marks(sys.stdout)[outcome]} {check.status:<8}"
-        console.print(_styled((mark, colour), f"{check.name:<9} {safe(check.text, 1000)}"))
+        mark = f"{screen.marks[outcome]} {check.status:<8}"
+        screen.line((mark, colour), f"{check.name:<9} {safe(check.text, 1000)}")
         if check.help:
-            console.print(_styled((f"{'':<20} {safe(check.help, 1000)}", "cyan")))
+            screen.line((f"{'':<20} {safe(check.help, 1000)}", "cyan"))
 
 
 def progress(text: str) -> None:
     """Say on a terminal, in place, how far something is that takes long."""
-    if sys.stderr.isatty():
-        stream = _Steady(sys.stderr)
-        stream.write(f"{safe(text)}\x1b[K\r")
-        stream.flush()
+    Screen(sys.stderr).in_place(text)
 
 
 def print_verdicts(verdicts: Sequence[tuple[str, str | None]], *, as_json: bool = False) -> None:
     """Print for each endpoint whether it wants an event, and if not why, on stdout."""
-    console = _rich(sys.stdout)
+    screen = Screen(sys.stdout)
     for endpoint, why in verdicts:
         if as_json:
             print_data(json.dumps({"endpoint": endpoint, "wants": why is None, "reason": why}))
             continue
         status = "ignored" if why else "succeeded"
-        mark = (_marks(sys.stdout)[status], COLOURS.get(status, ""))
-        console.print(_styled(mark, f" {safe(endpoint)}  {safe(why or 'wants it', 1000)}"))
+        mark = (screen.marks[status], COLOURS.get(status, ""))
+        screen.line(mark, f" {safe(endpoint)}  {safe(why or 'wants it', 1000)}")
 
 
 def write_data(content: bytes) -> None:
@@ -170,21 +117,19 @@ def print_deliveries(
         for row in rows:
             print_data(json.dumps(_summary_json(row)))
         return
-    console = _rich(sys.stdout)
+    screen = Screen(sys.stdout)
     if rows and has_head:
-        console.print(_styled((_columns(COLUMNS), "dim")))
+        screen.line((_columns(COLUMNS), "dim"))
     for row in rows:
         when = time.strftime("%m-%d %H:%M:%S", time.localtime(row.received_at))
         number = f"{row.id}{'r' if row.is_replay else ''}"
         took = "" if row.duration is None else _milliseconds(row.duration)
-        status = f"{_marks(sys.stdout)[row.status]} {row.status}"
+        status = f"{screen.marks[row.status]} {row.status}"
         words = (number, when, status, row.http_status or "", row.attempts, took)
         texts = (row.endpoint, row.event or "", row.repo or "")
         line = _columns([*map(str, words), *(safe(text) for text in texts)])
-        start = line.index(status)
-        text = _styled(line)
-        text.stylize(COLOURS.get(row.status, ""), start, start + len(status))
-        console.print(text)
+        before, _, after = line.partition(status)
+        screen.line(before, (status, COLOURS.get(row.status, "")), after)
 
 
 def _columns(words: Sequence[str]) -> str:
@@ -209,13 +154,10 @@ def _summary_json(row: "Summary") -> dict[str, Any]:
 
 def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
     """Print all that is known of a delivery on stdout."""
-    console = _rich(sys.stdout)
-
-    def say(*parts: str | tuple[str, str]) -> None:
-        console.print(_styled(*parts))
-
+    screen = Screen(sys.stdout)
+    say = screen.line
     status = (
-        f"{_marks(sys.stdout)[delivery.status]} {delivery.status}",
+        f"{screen.marks[delivery.status]} {delivery.status}",
         COLOURS.get(delivery.status, ""),
     )
     what = f"  {delivery.endpoint}  {delivery.event or 'unknown event'}  {delivery.repo or ''}"
@@ -228,7 +170,7 @@ def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
     for name, value in delivery.headers:
         say((f"{safe(name)}  ", "dim"), safe(value, 1000))
     say()
-    for line in _readable(delivery.body, console.is_terminal).splitlines():
+    for line in _readable(delivery.body, screen.is_terminal).splitlines():
         say(safe(line, 10_000))
     for attempt in attempts:
         answer = "" if attempt.http_status is None else f" {attempt.http_status}"
@@ -252,72 +194,39 @@ def _when(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
-class _Steady:
-    """A stream that stays open for us when nobody reads it any more: a server must not stop.
-
-    Secrets are masked.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.error: OSError | None = None
-        self._stream = stream
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-    def write(self, text: str) -> int:
-        with self._going_on():
-            self._stream.write(redact(text))
-        return len(text)
-
-    def flush(self) -> None:
-        with self._going_on():
-            self._stream.flush()
-
-    @contextmanager
-    def _going_on(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.error = error
-            # What is still in its buffer must go somewhere when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def print_error(error: HfhooksError) -> None:
     """Say what went wrong and what to do, in a line each, on stderr."""
-    _print_error(_rich(sys.stderr), error)
+    _print_error(Screen(sys.stderr), error)
 
 
-def _print_error(console: "RichConsole", error: HfhooksError) -> None:
-    console.print(_styled(("error: ", "bold red"), safe(error, 1000)))
-    _print_trace(console, getattr(error, "traceback", []))
+def _print_error(screen: Screen, error: HfhooksError) -> None:
+    screen.line(("error: ", "bold red"), safe(error, 1000))
+    _print_trace(screen, getattr(error, "traceback", []))
     if error.help:
-        console.print(_styled(("help: ", "bold cyan"), safe(error.help, 1000)))
+        screen.line(("help: ", "bold cyan"), safe(error.help, 1000))
 
 
 def print_note(text: str) -> None:
     """Say something that a person should know, on stderr."""
-    _print_note(_rich(sys.stderr), text)
+    _print_note(Screen(sys.stderr), text)
 
 
-def _print_note(console: "RichConsole", text: str) -> None:
-    console.print(_styled(("note: ", "bold yellow"), safe(text, 1000)))
+def _print_note(screen: Screen, text: str) -> None:
+    screen.line(("note: ", "bold yellow"), safe(text, 1000))
 
 
 def print_sent(sent: "Sent") -> None:
     """Show what became of what was sent: a line on stderr, the handler's answer on stdout."""
-    said = f"{_marks(sys.stderr)[sent.status]} {sent.http_status} {sent.status}"
-    mark = _styled((said, COLOURS.get(sent.status, "")))
+    screen = Screen(sys.stderr)
+    mark = f"{screen.marks[sent.status]} {sent.http_status} {sent.status}"
     line = f"  {sent.endpoint}  {_milliseconds(sent.seconds)}"
-    _rich(sys.stderr).print(mark.append(safe(line + (f"  #{sent.id}" if sent.id else ""))))
+    line += f"  #{sent.id}" if sent.id else ""
+    screen.line((mark, COLOURS.get(sent.status, "")), safe(line))
     text = redact(sent.body.decode(errors="replace"))  # before colours may part a secret
     if not sys.stdout.isatty():
         print_data(text)
     elif text:
-        _print_on_terminal(text)
+        Screen(sys.stdout).answer(text)
 
 
 class Console:
@@ -332,20 +241,17 @@ class Console:
         stream: TextIO | None = None,
         how_to_stop: str = "Press Ctrl-C to stop.",
     ) -> None:
-        stream = stream or sys.stderr
         self._json_lines = json_lines
         self._how_to_stop = how_to_stop
-        self._err = _rich(stream)
-        self._plain_err = _Steady(stream)
-        self._marks = _marks(stream)
+        self._screen = Screen(stream or sys.stderr)
 
     def note(self, text: str) -> None:
         """Say something that a person should know now."""
-        _print_note(self._err, text)
+        _print_note(self._screen, text)
 
     def error(self, error: HfhooksError) -> None:
         """Say what went wrong, and what to do."""
-        _print_error(self._err, error)
+        _print_error(self._screen, error)
 
     def ready(
         self, server: "RunningServer", open_endpoints: list[str], reloads: bool = False
@@ -386,7 +292,7 @@ class Console:
             reason,
         )
         if attempt.error:
-            _print_trace(self._err, attempt.error.rstrip().splitlines())
+            _print_trace(self._screen, attempt.error.rstrip().splitlines())
 
     def ignored(self, delivery: "Delivery", reason: str) -> None:
         """Show a delivery that no filter let through, and why."""
@@ -461,9 +367,8 @@ class Console:
         """Say how far something is that takes long; on a terminal a percentage stays in place."""
         if "%" not in text:
             self.note(text)
-        elif self._err.is_terminal:
-            self._plain_err.write(f"{safe(text)}\x1b[K\r")
-            self._plain_err.flush()
+        else:
+            self._screen.in_place(text)
 
     def stopped(self) -> None:
         """Say that the server has ended."""
@@ -506,24 +411,12 @@ class Console:
         self._line(delivery.status, http_status, words)
 
     def _line(self, status: str, http_status: int | None, words: list[str]) -> None:
-        shown = (
-            self._marks[status] if http_status is None else f"{self._marks[status]} {http_status}"
-        )
-        mark = self._styled(shown, COLOURS.get(status, ""))
+        mark = self._screen.marks[status]
+        if http_status is not None:
+            mark += f" {http_status}"
+        now = (time.strftime("%H:%M:%S"), "dim")
         rest = "  ".join(safe(word) for word in words if word)
-        # Every delivery has one: rich's own way takes longer than all else that is done for it.
-        now = self._styled(time.strftime("%H:%M:%S"), "dim")
-        self._plain_err.write(f"{now}  {mark}  {rest}\n")
-        self._plain_err.flush()
-
-    def _styled(self, text: str, style: str) -> str:
-        colours = self._err.color_system
-        if not (style and colours) or self._err.no_color:
-            return text
-        from rich.console import COLOR_SYSTEMS
-        from rich.style import Style
-
-        return Style.parse(style).render(text, color_system=COLOR_SYSTEMS[colours])
+        self._screen.line(now, "  ", (mark, COLOURS.get(status, "")), f"  {rest}")
 
     def _say_secret(self, open_endpoints: list[str], number: int, is_public: bool) -> None:
         if not open_endpoints:
@@ -534,9 +427,9 @@ class Console:
             which += f" for {', '.join(open_endpoints)}"
         if is_public:
             warning = f"WARNING: {which}, and the URL is public: anyone may call it."
-            self._err.print(_styled((warning, "bold red")))
+            self._screen.line((warning, "bold red"))
         else:
-            self._err.print(_styled((f"{which}: anyone who knows a URL can call it.", "yellow")))
+            self._screen.line((f"{which}: anyone who knows a URL can call it.", "yellow"))
         self._say(
             "To set one: WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)"
         )
@@ -545,48 +438,24 @@ class Console:
     def _say_unencrypted(self, url: str) -> None:
         if url.startswith("http:"):
             warning = "It is not encrypted (http): who listens in on the way can read the secret."
-            self._err.print(_styled((warning, "yellow")))
+            self._screen.line((warning, "yellow"))
 
     def _say_endpoint(self, endpoint: Mapping[str, Any]) -> None:
         patterns = [*endpoint["on"], *endpoint["repo"], *endpoint["ref"]]
-        url = _styled("  POST ", (endpoint["url"], "bold"))
-        self._err.print(url.append(f"   {' · '.join(patterns)}" if patterns else "", "dim"))
+        wanted = f"   {' · '.join(patterns)}" if patterns else ""
+        self._screen.line("  POST ", (endpoint["url"], "bold"), (wanted, "dim"))
 
     def _say(self, text: str) -> None:
-        self._err.print(_styled(text))
+        self._screen.line(text)
 
     def _json(self, **row: Any) -> None:
         with suppress(DiskError):
             print_data(json.dumps(row))
 
 
-def _rich(stream: TextIO) -> "RichConsole":
-    from rich.console import Console as RichConsole  # takes longer to import than most commands
-
-    return RichConsole(
-        file=cast("TextIO", _Steady(stream)),
-        emoji=False,
-        force_jupyter=False,  # there too lines are lines, in whatever thread they are said
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def _print_trace(console: "RichConsole", lines: Iterable[str]) -> None:
-    for line in lines:
-        console.print(_styled(("    " + safe(line, 500), "red")))
-
-
-def _styled(*parts: str | tuple[str, str]) -> "Text":
-    from rich.text import Text
-
-    return Text.assemble(*parts)
-
-
-def _marks(stream: TextIO) -> Mapping[str, str]:
-    encoding = getattr(stream, "encoding", None) or ""
-    return MARKS if encoding.lower().startswith("utf") else PLAIN_MARKS
+def _print_trace(screen: Screen, lines: Sequence[str]) -> None:
+    if lines:
+        screen.line(("\n".join("    " + safe(line, 500) for line in lines), "red"))
 
 
 def _duration(seconds: float) -> str:
@@ -595,23 +464,3 @@ def _duration(seconds: float) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
-
-
-def _spelt(character: str) -> str:
-    if unicodedata.category(character) not in UNSAFE:
-        return character
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
-
-
-def _print_on_terminal(text: str) -> None:
-    from rich.highlighter import JSONHighlighter
-
-    try:
-        shown = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
-    except ValueError:
-        print_data(safe(text, 10_000))
-        return
-    # Characters that steer a terminal become JSON's own escapes: what is shown is the same JSON.
-    inert = "".join(c if c == "\n" else _spelt(c).replace("\\x", "\\u00") for c in shown)
-    _rich(sys.stdout).print(JSONHighlighter()(inert))

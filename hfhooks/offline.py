@@ -9,7 +9,7 @@ from typing import Any
 from hfhooks.child import Child
 from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
-from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import judge
 from hfhooks.sender import Request, Sent
 from hfhooks.wire import SECRET_HEADER

@@ -19,7 +19,7 @@ from typing import Any
 from hfhooks.endpoints import Endpoint, Registration, Registry, current_registry
 from hfhooks.gateway.client import Response
 from hfhooks.gateway.direct import DirectWorker
-from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import judge
 from hfhooks.loop import run
 from hfhooks.samples import sample

@@ -23,7 +23,14 @@ LAYERS = [
         "hfhooks.redact",
         "hfhooks.wire",
     ],
-    ["hfhooks.settings", "hfhooks.endpoints", "hfhooks.secret", "hfhooks.state", "hfhooks.loop"],
+    [
+        "hfhooks.endpoints",
+        "hfhooks.loop",
+        "hfhooks.secret",
+        "hfhooks.settings",
+        "hfhooks.state",
+        "hfhooks.terminal",
+    ],
     ["hfhooks.exported", "hfhooks.samples", "hfhooks.sender", "hfhooks.server"],
     ["hfhooks.payload_files"],
     ["hfhooks.hub", "hfhooks.worker", "hfhooks.gateway", "hfhooks.console", "hfhooks.tunnels"],
@@ -41,7 +48,7 @@ ONLY: dict[str, set[str]] = {
     "huggingface_hub": {"hfhooks.hub.account"},
     "prometheus_client": {"hfhooks.inspector.metrics"},
     "pyngrok": {"hfhooks.tunnels.ngrok"},
-    "sqlite3": {"hfhooks.gateway.database", "hfhooks.gateway.journal"},
+    "sqlite3": {f"hfhooks.gateway.{name}" for name in ("database", "journal", "records", "sqlite")},
 }
 """Which modules may use a library that must have one place."""
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from hfhooks import __version__
+from hfhooks.cli import COMMANDS, OF_DELIVERIES
 from tests.harness import run_command
 
-COMMANDS = ["serve", "replay", "print-urls"]
+EVERY = [*COMMANDS, *(f"deliveries {name}" for name in OF_DELIVERIES)]
 
 
 def test_version() -> None:
@@ -25,12 +26,16 @@ def test_help_lists_every_command() -> None:
     result = run_command("--help")
     assert result.returncode == 0
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
-    assert run_command().stdout + run_command().stderr == result.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_without_a_command_it_shows_the_help() -> None:
+    result = run_command()
+    assert (result.returncode, result.stdout) == (2, run_command("--help").stdout)
+
+
+@pytest.mark.parametrize("command", EVERY)
 def test_help_of_a_command_has_examples_to_paste(command: str) -> None:
-    result = run_command(command, "-h")
+    result = run_command(*command.split(), "-h")
     assert result.returncode == 0
     assert f"\n    hfhooks {command} " in result.stdout
     assert "\x1b" not in result.stdout
@@ -39,17 +44,21 @@ def test_help_of_a_command_has_examples_to_paste(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["srve"], "No such command 'srve'. Did you mean 'serve'?"),
-        (["serve", "--prot", "1"], "No such option: --prot"),
-        (["serve", "--port", "x"], "Invalid value for '--port'"),
-        (["replay"], "nothing to replay"),
-        (["print-urls", "--wait", "-1"], "Invalid value for '--wait'"),
+        (["srve"], "error: no command 'srve', did you mean 'serve'?"),
+        (["deliveries", "shwo"], "error: no command 'shwo', did you mean 'show'?"),
+        (["serve", "--prot", "1"], "error: no such option: --prot"),
+        (["serve", "--port", "x"], "error: invalid value for '--port': "),
+        (["replay"], "error: nothing to replay"),
+        (["print-urls", "--wait", "-1"], "error: invalid value for '--wait': "),
+        (["print-urls", "x"], "error: got unexpected extra argument"),
+        (["deliveries", "show"], "error: missing argument 'ID'."),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_no_traceback(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_a_line_and_exit_code_2(arguments: list[str], words: str) -> None:
     result = run_command(*arguments)
-    assert result.returncode == 2
-    assert words in result.stderr and "Traceback" not in result.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(words)
+    assert all(line.startswith(("error: ", "help: ")) for line in result.stderr.splitlines())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

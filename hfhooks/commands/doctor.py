@@ -140,7 +140,7 @@ def _state() -> Iterator[Check]:
 
 
 def _journals() -> Iterator[Check]:
-    from hfhooks.gateway.journal import Records
+    from hfhooks.gateway.records import Records
 
     found = journals(_root())
     for path in found[:MOST_JOURNALS]:

@@ -21,7 +21,7 @@ from hfhooks.wire import REPLAY_HEADER, SECRET_HEADER
 from hfhooks.worker.loading import find_targets
 
 if TYPE_CHECKING:
-    from hfhooks.gateway.journal import Delivery, Records
+    from hfhooks.gateway.records import Delivery, Records
 
 Payloads = Annotated[
     list[str] | None,
@@ -196,7 +196,7 @@ def _recorded(server: RunningServer, id: int) -> Exported:
 
 def _chosen(server: RunningServer, last: int, failed: bool, since: str | None) -> list[Exported]:
     """Return the deliveries that options choose, the oldest first."""
-    from hfhooks.gateway.journal import Wanted
+    from hfhooks.gateway.records import Wanted
 
     status = "failed" if failed else None
     wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
@@ -208,7 +208,7 @@ def _chosen(server: RunningServer, last: int, failed: bool, since: str | None) -
 
 
 def _records(server: RunningServer) -> "Records":
-    from hfhooks.gateway.journal import Records  # and SQLite, where it is needed
+    from hfhooks.gateway.records import Records
 
     return Records(Path(server.journal))
 

@@ -14,10 +14,11 @@ from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
-from hfhooks.gateway.journal import Delivery, Journal
+from hfhooks.gateway.journal import Journal
 from hfhooks.gateway.limits import Refusal, check_media_type, json_object
 from hfhooks.gateway.message import JSON, Answer, Headers, Request
 from hfhooks.gateway.passage import Passed, Site
+from hfhooks.gateway.records import Delivery
 from hfhooks.redact import redact
 from hfhooks.wire import (
     DELIVERY_HEADER,

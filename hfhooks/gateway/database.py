@@ -18,9 +18,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from hfhooks.errors import DiskError, JournalError, JournalFull
+from hfhooks.errors import JournalError, JournalFull
+from hfhooks.gateway.sqlite import DISK_ERRORS, Reader, code_of, connect, damaged, explained
 
-__all__ = ["Database", "Reader", "give_back", "open_database", "used_bytes"]
+__all__ = ["Database", "give_back", "open_database", "used_bytes"]
 
 T = TypeVar("T")
 Apply: TypeAlias = Callable[[sqlite3.Connection], T]
@@ -33,16 +34,6 @@ CHORE_EVERY = 100
 CHORE_AGAIN = 1.0
 """Seconds after which it is tried again when it failed."""
 HOUR = 3600.0
-DISK_ERRORS = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-)
-"""Result codes that say nothing about what is in the file."""
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
 MOUNTS = Path("/proc/self/mountinfo")
@@ -56,31 +47,6 @@ class _Write(NamedTuple):
     apply: Apply[Any]
     done: "asyncio.Future[Any] | None" = None
     is_new: bool = False
-
-
-class Reader:
-    """Reads the file, also beside the process that writes it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = _connect(f"{path.as_uri()}?mode=ro", uri=True)
-        self._connection.row_factory = sqlite3.Row
-        # SQLite opens the file at the first query, and until then the writer thinks it is alone.
-        self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
-
-    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: Any) -> list[T]:
-        """Return the rows of a query, converted. Raises `JournalError`.
-
-        The values are given one by one, or as a dictionary where the query names them.
-        """
-        given = values[0] if values and isinstance(values[0], dict) else values
-        try:
-            return [convert(row) for row in self._connection.execute(query, given).fetchall()]
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            raise _explained(self._path, error) from error
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class Database:
@@ -209,9 +175,9 @@ class Database:
             with _transaction(self._writer):
                 return [write(self._writer) for write in writes]
         except Exception as error:  # noqa: BLE001 # whatever it is, nothing may be acknowledged
-            explained = _explained(self.path, error)
-            self._fail(explained)
-            return explained
+            why = explained(self.path, error)
+            self._fail(why)
+            return why
 
     def _fail(self, error: JournalError) -> None:
         if not isinstance(error, JournalFull):
@@ -235,7 +201,7 @@ class Database:
         try:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
-            self._fail(_explained(self.path, error))
+            self._fail(explained(self.path, error))
 
 
 def open_database(
@@ -257,9 +223,9 @@ def open_database(
     try:
         _create(path)
         with ExitStack() as stack:
-            lock = stack.enter_context(closing(_connect(path.with_suffix(".lock"), timeout=0)))
+            lock = stack.enter_context(closing(connect(path.with_suffix(".lock"), timeout=0)))
             _hold(lock, path, holder)
-            writer = stack.enter_context(closing(_connect(path)))
+            writer = stack.enter_context(closing(connect(path)))
             _prepare(writer, path)
             _check(writer, path)
             _make_schema(writer, path, version, schema)
@@ -267,10 +233,10 @@ def open_database(
             reader = stack.enter_context(closing(Reader(path)))
             stack.pop_all()
     except (OSError, sqlite3.Error, ValueError) as error:  # what is damaged may not be text
-        if isinstance(error, OSError) or _code(error) in (*DISK_ERRORS, sqlite3.SQLITE_FULL):
+        if isinstance(error, OSError) or code_of(error) in (*DISK_ERRORS, sqlite3.SQLITE_FULL):
             what = f"the journal in {path.parent} cannot be used: {error}"
             raise JournalError(what) from error
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return Database(path, writer, reader, lock, chore=chore, min_free=min_free)
 
 
@@ -336,12 +302,6 @@ def _make(folder: Path) -> None:
             os.close(parent)
 
 
-def _connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
-    )
-
-
 def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
     """Keep other servers away. The kernel releases the lock however this process ends."""
     try:
@@ -378,7 +338,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         return
     verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise _damaged(path, verdict)
+        raise damaged(path, verdict)
 
 
 def _make_schema(connection: sqlite3.Connection, path: Path, version: int, schema: str) -> None:
@@ -405,30 +365,6 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         raise
-
-
-def _explained(path: Path, error: Exception) -> JournalError:
-    """Return what an error of a running database means."""
-    code = _code(error)
-    if code == sqlite3.SQLITE_FULL:
-        return JournalFull(f"{path}: the disk is full.")
-    if code in DISK_ERRORS:
-        return DiskError(f"{path}: {error}. Nothing more is accepted.")
-    return _damaged(path, error)
-
-
-def _code(error: Exception) -> int:
-    """Return SQLite's primary result code, 0 for an error that is not SQLite's."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
-
-
-def _damaged(path: Path, why: object) -> JournalError:
-    return JournalError(
-        f"{path} is damaged: {why}",
-        help=f"It is kept as it is. Start anew: mv {path.parent} {path.parent}.damaged. "
-        f"Read what can be read: sqlite3 {path} .recover",
-    )
 
 
 def _settle(writes: Sequence[_Write], outcome: Sequence[Any] | JournalError) -> None:

@@ -23,7 +23,8 @@ from hfhooks.gateway.client import (
     WorkerClient,
     WorkerGone,
 )
-from hfhooks.gateway.journal import Attempt, Delivery, Journal, Unfinished
+from hfhooks.gateway.journal import Journal, Unfinished
+from hfhooks.gateway.records import Attempt, Delivery
 from hfhooks.gateway.retries import Verdict, judge
 from hfhooks.redact import redact
 from hfhooks.wire import ATTEMPT_HEADER, HOP_HEADERS, OWN_HEADERS, RAISED, SECRET_HEADER

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hfhooks.gateway.client import Response
-from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.records import Delivery
 from hfhooks.wire import RAISED, RETRY
 
 __all__ = ["MOST_CRASHES", "Verdict", "judge", "pause"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hfhooks import __version__
 from hfhooks.gateway.app import Reporter
 from hfhooks.gateway.dispatch import Outcome
-from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.records import Delivery
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

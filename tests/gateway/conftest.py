@@ -16,8 +16,9 @@ from hfhooks.errors import JournalError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.dispatch import Dispatcher, Outcome
-from hfhooks.gateway.journal import Delivery, Journal, open_journal
+from hfhooks.gateway.journal import Journal, open_journal
 from hfhooks.gateway.listener import Listener, bind
+from hfhooks.gateway.records import Delivery
 from hfhooks.worker.app import build
 from hfhooks.worker.listener import Listener as WorkerListener
 

@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from hfhooks.gateway.journal import (
-    Attempt,
-    Delivery,
-    Journal,
-    Records,
-    Retention,
-    Unfinished,
-    open_journal,
-)
+from hfhooks.gateway.journal import Journal, Retention, Unfinished, open_journal
+from hfhooks.gateway.records import Attempt, Delivery, Records
 from tests.harness import wait_until
 
 NEW = Delivery(

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hfhooks.gateway.journal import Attempt, Delivery, Journal, Retention, open_journal
+from hfhooks.gateway.journal import Journal, Retention, open_journal
+from hfhooks.gateway.records import Attempt, Delivery
 from tests.gateway.test_journal import NEW
 from tests.harness import wait_until
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfhooks.gateway.client import Response
-from hfhooks.gateway.journal import Delivery
+from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import LONGEST_PAUSE, MOST_CRASHES, Verdict, judge, pause
 
 

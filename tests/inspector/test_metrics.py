@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hfhooks.gateway.dispatch import Outcome
-from hfhooks.gateway.journal import Attempt, Delivery
+from hfhooks.gateway.records import Attempt, Delivery
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
 from tests.gateway.conftest import Reports
 

@@ -13,7 +13,7 @@ from hfhooks.errors import UsageError
 from hfhooks.events import nearest
 
 if TYPE_CHECKING:
-    from hfhooks.gateway.journal import Records, Summary, Wanted
+    from hfhooks.gateway.records import Records, Summary, Wanted
 
 Endpoint = Annotated[str | None, typer.Option(metavar="NAME", help="Of this endpoint.")]
 Status = Annotated[
@@ -62,7 +62,7 @@ def list_deliveries(
     """
     if context.invoked_subcommand:
         return
-    from hfhooks.gateway.journal import Wanted
+    from hfhooks.gateway.records import Wanted
 
     if status is not None and status not in STATUSES:
         raise UsageError(f"no status {status!r}, {nearest(status, STATUSES)}")

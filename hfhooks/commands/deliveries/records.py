@@ -21,7 +21,7 @@ from hfhooks.state import (
 )
 
 if TYPE_CHECKING:
-    from hfhooks.gateway.journal import Delivery, Records
+    from hfhooks.gateway.records import Delivery, Records
 
 Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 Script = Annotated[
@@ -42,7 +42,7 @@ def opened(port: int | None = None, script: Path | None = None) -> "Iterator[Rec
 
     Raises `HfhooksError` when there is none.
     """
-    from hfhooks.gateway.journal import Records  # and SQLite, which no other command needs
+    from hfhooks.gateway.records import Records
 
     with Records(journal_path(port, script)) as records:
         yield records

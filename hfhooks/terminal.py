@@ -1,0 +1,176 @@
+"""Where text goes: lines that cannot steer a terminal, in colour where it has some."""
+
+import json
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
+
+from hfhooks.redact import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+__all__ = ["COLOURS", "Part", "Screen", "Steady", "safe"]
+
+Part: TypeAlias = str | tuple[str, str]
+"""Text, or text with a style."""
+
+MARKS = {
+    "succeeded": "✓",
+    "failed": "✗",
+    "refused": "✗",
+    "retrying": "↻",
+    "queued": "…",
+    "ignored": "·",
+    "duplicate": "·",
+    "running": "…",
+    "reloaded": "⟳",
+    "up": "⟳",
+}
+PLAIN_MARKS = {
+    "succeeded": "+",
+    "failed": "x",
+    "refused": "x",
+    "retrying": "~",
+    "queued": ".",
+    "ignored": ".",
+    "duplicate": ".",
+    "running": ".",
+    "reloaded": "*",
+    "up": "*",
+}
+COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "refused": "yellow",
+    "retrying": "yellow",
+    "reloaded": "cyan",
+    "up": "cyan",
+}
+UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that can steer a terminal, or hide what a text says."""
+FORCED = ("FORCE_COLOR", "TTY_COMPATIBLE")
+"""Variables by which colours are wanted where there is no terminal, as rich reads them."""
+
+
+def safe(text: object, most: int = 200) -> str:
+    """Return text from outside, cut to `most` characters, with control characters spelt out."""
+    shown = str(text)
+    if len(shown) <= most and shown.isprintable():
+        return shown
+    shown = redact(shown)[: most + 1]  # in this order: half a secret is not known for one
+    if not shown.isprintable():
+        shown = "".join(spelt(character) for character in shown)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def spelt(character: str) -> str:
+    """Return a character, or its number if it could steer a terminal."""
+    if unicodedata.category(character) not in UNSAFE:
+        return character
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+class Steady:
+    """A stream that stays open for us when nobody reads it any more: a server must not stop.
+
+    Secrets are masked.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.error: OSError | None = None
+        self._stream = stream
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        with self._going_on():
+            self._stream.write(redact(text))
+        return len(text)
+
+    def flush(self) -> None:
+        with self._going_on():
+            self._stream.flush()
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            # What is still in its buffer must go somewhere when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Screen:
+    """A stream that lines are said on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = Steady(stream)
+        self._rich = _rich(self._stream) if _may_have_colours(stream) else None
+        rich = self._rich
+        self._colours = rich.color_system if rich and not rich.no_color else None
+        encoding = getattr(stream, "encoding", None) or ""
+        self.marks: Mapping[str, str] = MARKS if encoding.lower()[:3] == "utf" else PLAIN_MARKS
+        """What stands for each status."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._rich is not None and self._rich.is_terminal
+
+    def line(self, *parts: Part) -> None:
+        """Say one line, whole whatever others say at the same time."""
+        self._write("".join(self._styled(part) for part in parts) + "\n")
+
+    def in_place(self, text: str) -> None:
+        """Show on a terminal what the next line takes the place of; elsewhere nothing."""
+        if self.is_terminal:
+            self._write(f"{safe(text)}\x1b[K\r")
+
+    def answer(self, text: str) -> None:
+        """Show JSON in colours, on lines of its own; other text as it is, but inert."""
+        try:
+            shown = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+        except ValueError:
+            self.line(safe(text, 10_000))
+            return
+        # What steers a terminal becomes JSON's own escapes: what is shown is the same JSON.
+        inert = "".join(c if c == "\n" else spelt(c).replace("\\x", "\\u00") for c in shown)
+        if not (self._rich and self._colours):
+            self.line(inert)
+            return
+        from rich.highlighter import JSONHighlighter
+
+        self._rich.print(JSONHighlighter()(inert), soft_wrap=True)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+    def _styled(self, part: Part) -> str:
+        text, style = (part, "") if isinstance(part, str) else part
+        if not (style and self._colours):
+            return text
+        # rich's own way to print takes longer than all else that is done for a delivery.
+        from rich.console import COLOR_SYSTEMS
+        from rich.style import Style
+
+        return Style.parse(style).render(text, color_system=COLOR_SYSTEMS[self._colours])
+
+
+def _may_have_colours(stream: TextIO) -> bool:
+    return stream.isatty() or any(name in os.environ for name in FORCED)
+
+
+def _rich(stream: Steady) -> "RichConsole":
+    from rich.console import Console as RichConsole  # takes longer to import than most commands
+
+    # In a notebook, too, lines are lines, in whatever thread they are said.
+    return RichConsole(file=cast("TextIO", stream), force_jupyter=False)
