@@ -14,6 +14,7 @@ from hfhooks.console import Console
 from hfhooks.delivery import Delivery
 from hfhooks.endpoints import Endpoint, OwnServer, Registry
 from hfhooks.errors import HfhooksError
+from hfhooks.frames import users_traceback
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.direct import DirectWorker
 from hfhooks.gateway.dispatch import Dispatcher
@@ -26,7 +27,6 @@ from hfhooks.serving import journal_of
 from hfhooks.settings import Settings, load_settings
 from hfhooks.wire import BODILESS, PASSED_HEADER
 from hfhooks.worker.app import build, other_routes
-from hfhooks.worker.frames import users_traceback
 from hfhooks.worker.serve import make_room_for
 from hfhooks.worker.site import WithState, entered, has_page
 
@@ -109,7 +109,7 @@ class Application:
         settings = load_settings()
         redact.learn_environment()
         environment_secrets(os.environ)  # what is wrong with them is said before all else
-        console = Console()
+        console = Console(verbose=settings.verbose)
         with closing(journal_of(self._key, settings, f"process {os.getpid()}")) as journal:
             journal.on_failure(console.error)
             dispatcher = Dispatcher(journal, console.finished)

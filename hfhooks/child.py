@@ -87,8 +87,11 @@ class Child:
         self._process.step_back()
         self._process.send(type="preload", targets=[asdict(target) for target in targets])
 
-    async def load(self, targets: Sequence[Target]) -> list[Endpoint]:
-        """Load the scripts and return their endpoints. Raises `HfhooksError`."""
+    async def load(self, targets: Sequence[Target], verbose: bool = False) -> list[Endpoint]:
+        """Load the scripts and return their endpoints. Raises `HfhooksError`.
+
+        If `verbose`, that has the frames of libraries too.
+        """
         self._process.step_forward()
         self.read_at = time.time()
         self._process.send(
@@ -96,6 +99,7 @@ class Child:
             targets=[asdict(target) for target in targets],
             socket=str(self._socket) if self._socket else None,
             token=self._token,
+            verbose=verbose,
         )
         report = await self._first_report()
         self.files = report["files"]

@@ -1,9 +1,10 @@
 """The typer app and the error boundary."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,6 +73,18 @@ def _checked(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
 
 class OneCommand(Sparing, TyperCommand):
     """A command that has no others below it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command line apart."""
+        return super().parse_args(ctx, list(_with_number(args)))
+
+
+def _with_number(args: list[str]) -> Iterator[str]:
+    """Let `--last` alone mean the last one: typer has no option whose value may be left out."""
+    for arg, following in zip_longest(args, args[1:], fillvalue=""):
+        yield arg
+        if arg == "--last" and not following.isdecimal():
+            yield "1"
 
 
 class Commands(Sparing, TyperGroup):

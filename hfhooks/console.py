@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hfhooks.errors import DiskError, HfhooksError
+from hfhooks.frames import users_lines
 from hfhooks.redact import redact
 from hfhooks.terminal import COLOURS, Screen, Steady, safe
 
@@ -232,7 +233,8 @@ def print_sent(sent: "Sent") -> None:
 class Console:
     """What `serve` says, in text or as JSON lines; the gateway's reporter.
 
-    Text goes to `stream`. `how_to_stop` is what a person does to end it.
+    Text goes to `stream`. `how_to_stop` is what a person does to end it. If `verbose`, tracebacks
+    have the frames of libraries.
     """
 
     def __init__(
@@ -240,9 +242,11 @@ class Console:
         json_lines: bool = False,
         stream: TextIO | None = None,
         how_to_stop: str = "Press Ctrl-C to stop.",
+        verbose: bool = False,
     ) -> None:
         self._json_lines = json_lines
         self._how_to_stop = how_to_stop
+        self._verbose = verbose
         self._screen = Screen(stream or sys.stderr)
 
     def note(self, text: str) -> None:
@@ -252,6 +256,10 @@ class Console:
     def error(self, error: HfhooksError) -> None:
         """Say what went wrong, and what to do."""
         _print_error(self._screen, error)
+
+    def text(self, text: str) -> None:
+        """Say what a person has asked for."""
+        self._say(text)
 
     def ready(
         self, server: "RunningServer", open_endpoints: list[str], reloads: bool = False
@@ -284,6 +292,8 @@ class Console:
         reason = "" if after is None else f"again in {_duration(after)}"
         if outcome.is_amended:
             reason = "in the background, after the answer"
+        elif outcome.is_recovered:
+            reason = f"recovered  {reason}".rstrip()
         self._delivery(
             delivery,
             attempt.http_status or 500,
@@ -292,7 +302,8 @@ class Console:
             reason,
         )
         if attempt.error:
-            _print_trace(self._screen, attempt.error.rstrip().splitlines())
+            lines = attempt.error.rstrip().splitlines()
+            _print_trace(self._screen, lines if self._verbose else users_lines(lines))
 
     def ignored(self, delivery: "Delivery", reason: str) -> None:
         """Show a delivery that no filter let through, and why."""
@@ -404,6 +415,7 @@ class Console:
             delivery.event or "unknown event",
             delivery.repo or "",
             "" if duration is None else _milliseconds(duration),
+            f"attempt {attempt}" if attempt > 1 else "",
             reason,
             "replay" if delivery.is_replay else "",
             f"#{delivery.id}",

@@ -6,7 +6,10 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfhooks.gateway.records import Delivery
 
 __all__ = ["Exported"]
 
@@ -26,6 +29,15 @@ class Exported:
     received_at: float | None = None
     """Seconds since 1970."""
 
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The body as the JSON object it is, empty where it is none."""
+        try:
+            content = json.loads(self.body)
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def as_json(self) -> dict[str, Any]:
         """Return it as it is written: the body as text where it is UTF-8, else in base64."""
         try:
@@ -40,6 +52,17 @@ class Exported:
             "headers": [list(header) for header in self.headers],
             **body,
         }
+
+    @classmethod
+    def of(cls, delivery: "Delivery") -> "Exported":
+        """Return a delivery that is recorded."""
+        return cls(
+            delivery.endpoint,
+            delivery.body,
+            delivery.headers,
+            delivery.query,
+            delivery.received_at,
+        )
 
     @classmethod
     def is_one(cls, content: Mapping[str, Any]) -> bool:

@@ -70,7 +70,7 @@ class Notebook:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._settings = _settings()
-        self._console = _Console()
+        self._console = _Console(self._settings.verbose)
         self._server: Server | None = None
         self._handlers: Handlers | None = None
         self._stop: Callable[[], None] = lambda: None
@@ -296,8 +296,8 @@ async def _live(
 class _Console(Console):
     """Says in the notebook what a terminal is told, but for where the server is: that is shown."""
 
-    def __init__(self) -> None:
-        super().__init__(stream=sys.stdout)
+    def __init__(self, verbose: bool) -> None:
+        super().__init__(stream=sys.stdout, verbose=verbose)
         self.is_ready = Event()
 
     def ready(

@@ -1,5 +1,6 @@
 """Handlers called without a server: the script is loaded, and called, in a worker of its own."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.loading import Target
 from hfhooks.worker.spawn import WorkerProcess
 
-__all__ = ["OfflineScript", "loaded"]
+__all__ = ["OfflineScript", "endpoints_of", "loaded"]
 
 
 class OfflineScript:
@@ -63,6 +64,16 @@ async def loaded(targets: Sequence[Target]) -> AsyncIterator[OfflineScript]:
         yield OfflineScript(child.client, endpoints)
     finally:
         await child.stop(60)
+
+
+def endpoints_of(targets: Sequence[Target]) -> list[dict[str, Any]]:
+    """Return the endpoints of scripts, as in the `ready` line. Raises `LoadError`."""
+
+    async def described() -> list[dict[str, Any]]:
+        async with loaded(targets) as handlers:
+            return handlers.described
+
+    return asyncio.run(described())
 
 
 def _status(response: Response) -> str:

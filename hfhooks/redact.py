@@ -1,8 +1,11 @@
 """Masks secrets in every text that leaves a process."""
 
+import atexit
 import json
 import os
 import re
+from contextlib import suppress
+from threading import get_ident
 from typing import TextIO, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -24,6 +27,8 @@ MASK = "***"
 SHORTEST = 8
 """Characters of a secret; a shorter one is no secret, and may stand in any text."""
 
+MOST_HELD = 65_536
+"""Characters of a line that are held until there is more of it."""
 NESTED = 3
 """Times that a text is quoted within another."""
 
@@ -54,14 +59,38 @@ class Redactor:
         self.learn(*(os.environ.get(name, "") for name in ENVIRONMENT))
 
     def guard(self, stream: TextIO) -> None:
-        """Mask whatever is written to a stream, which stays what it is in all other respects."""
-        write = stream.write
+        """Mask whatever is written to a stream, which stays what it is in all other respects.
+
+        `print` writes a line in two parts, and handlers run side by side: each thread's are held
+        until the line is whole, or is flushed.
+        """
+        write, flush = stream.write, stream.flush
+        held: dict[int, str] = {}
 
         def write_masked(text: str) -> int:
-            write(self(text))
+            thread = get_ident()
+            lines, newline, rest = (held.pop(thread, "") + text).rpartition("\n")
+            if len(rest) > MOST_HELD:
+                lines, newline, rest = lines + newline + rest, "", ""
+            if rest:
+                held[thread] = rest
+            if lines or newline:
+                write(self(lines + newline))
             return len(text)
 
+        def flush_masked() -> None:
+            if rest := held.pop(get_ident(), ""):
+                write(self(rest))
+            flush()
+
+        def write_rest() -> None:
+            with suppress(OSError, ValueError):  # it is closed: nobody reads it any more
+                for rest in held.values():
+                    write(self(rest))
+
         stream.write = write_masked  # type: ignore[method-assign] # print() and logging call it
+        stream.flush = flush_masked  # type: ignore[method-assign]
+        atexit.register(write_rest)
 
     def _compile(self) -> None:
         # The longest first: one secret may begin with another.

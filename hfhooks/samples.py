@@ -70,6 +70,7 @@ def sample(
     elif wanted.action == "move":
         owner = name.partition("/")[0]
         payload["movedTo"] = {"name": f"{owner}/renamed", "owner": {"id": _id(owner)}}
+    _check_used(payload, event, ref=refs, pr=pr, comment=comment)
     payload["webhook"] = {"id": _id("webhook"), "version": 3}
     return edited(payload, changes or {})
 
@@ -79,8 +80,10 @@ def samples(event: str, repo: str, *, pr: bool = False, **options: Any) -> list[
     first = sample(event, repo, pr=pr, **options)
     if not (pr and event == "discussion:create"):
         return [first]
-    others = {name: value for name, value in options.items() if name not in ("ref", "comment")}
-    return [first, sample("repo.content:update", repo, pr=True, **others)]
+    push = sample("repo.content:update", repo, pr=True, private=options.get("private", False))
+    changes = options.get("changes") or {}
+    its_own = {key: value for key, value in changes.items() if key.partition(".")[0] in push}
+    return [first, edited(push, its_own)]
 
 
 def edited(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +121,21 @@ def changes_of(texts: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             changes[key] = value
     return changes
+
+
+def _check_used(
+    payload: Mapping[str, Any], event: str, *, ref: Any, pr: bool, comment: Any
+) -> None:
+    """Refuse what this event does not have. Raises `ValueError`."""
+    has_pr = "discussion" in payload or "updatedRefs" in payload
+    asked = {
+        "ref": (ref, "updatedRefs" in payload, "a push has refs: repo.content:update"),
+        "pr": (pr, has_pr, "discussions and pushes are of pull requests"),
+        "comment": (comment, "comment" in payload, "comments are in discussion.comment:create"),
+    }
+    for name, (value, is_there, where) in asked.items():
+        if value and not is_there:
+            raise ValueError(f"{event} of this repository has no {name}; {where}.")
 
 
 def _event(text: str) -> Event:

@@ -8,22 +8,26 @@ from typing import Any, TypeAlias
 
 from hfhooks.errors import StartError, UsageError
 from hfhooks.events import Filter, event_of, nearest, repo_of
+from hfhooks.exported import Exported
 from hfhooks.state import RunningServer
-from hfhooks.wire import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER
+from hfhooks.wire import DELIVERY_HEADER, REPLAY_HEADER, STATUS_HEADER, TOKEN_HEADER
 
 __all__ = [
+    "JSON",
     "Endpoints",
     "Request",
     "Sent",
     "choose",
     "endpoint_path",
     "post",
+    "replayed",
     "send",
     "verdicts",
     "wants",
 ]
 
 
+JSON = {"content-type": "application/json"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -99,6 +103,17 @@ def choose(endpoints: Endpoints, payload: Mapping[str, Any]) -> str:
         how = "several endpoints want" if wanting else "no endpoint wants"
         raise UsageError(f"{how} {event}: {', '.join(names)}.", help=f"Choose one: --to {names[0]}")
     return str(paths[names[0]])
+
+
+def replayed(endpoints: Endpoints, one: Exported, to: str | None = None) -> Request:
+    """Return the request that replays a delivery, at its own endpoint unless `to` names another.
+
+    Raises `UsageError` where that is not there, or not clear.
+    """
+    name = to or one.endpoint
+    path = endpoint_path(endpoints, name) if name else choose(endpoints, one.payload)
+    target = path + (f"?{one.query}" if one.query else "")
+    return Request(target, one.body, {**JSON, **dict(one.headers), REPLAY_HEADER: "1"})
 
 
 def wants(endpoint: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:

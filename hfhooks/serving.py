@@ -29,6 +29,8 @@ from hfhooks.gateway.memory import recall, remember
 from hfhooks.gateway.passage import Site
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Gauges, Metrics
+from hfhooks.keyboard import keyboard
+from hfhooks.keys import Keys
 from hfhooks.loop import run
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.settings import Settings, space_url
@@ -64,9 +66,11 @@ def serve(
     settings: Settings,
     process: WorkerProcess,
     console: Console,
+    is_attended: bool = False,
 ) -> int:
     """Serve what the arguments name, now these targets, until a signal comes; return the exit code.
 
+    If it `is_attended` keys do what `keys.py` says.
     Raises `HfhooksError` when that cannot start.
     """
     for path in settings.watch:
@@ -83,19 +87,25 @@ def serve(
             folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],
             watched=[path.resolve() for path in settings.watch],
             grace=settings.grace,
+            verbose=settings.verbose,
         )
 
     names = ", ".join(target.label for target in targets)
     with opened(targets[0].key, names, settings, workers, console, reload) as server:
-        return run(_serve_until_signal(server))
+        return run(_serve_until_signal(server, console, is_attended))
 
 
-async def _serve_until_signal(server: "Server") -> int:
+async def _serve_until_signal(server: "Server", console: Console, is_attended: bool) -> int:
     # What is imported stays, and what a delivery leaves is soon gone by itself: looking for
     # cycles in it takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    with _stop_signal() as stop:
+    with ExitStack() as stack:
+        keys = stack.enter_context(keyboard()) if is_attended else None
+        stop = stack.enter_context(_stop_signal(keys.restore if keys else lambda: None))
+        if keys:
+            end = partial(signal.raise_signal, signal.SIGTERM)
+            keys.listen(Keys(console, lambda: server.described, end).actions)
         await server.run(stop)
     return CTRL_C if stop.result() == signal.SIGINT else 0
 
@@ -490,7 +500,7 @@ def settle_from_thread(stop: "asyncio.Future[int]", why: int | JournalError) -> 
 
 
 @contextmanager
-def _stop_signal() -> "Iterator[asyncio.Future[int]]":
+def _stop_signal(before_leaving: Callable[[], None]) -> "Iterator[asyncio.Future[int]]":
     """Yield a future that gets the signal that asks us to stop; a second one ends us at once."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
@@ -500,6 +510,7 @@ def _stop_signal() -> "Iterator[asyncio.Future[int]]":
         nonlocal first_at
         now = time.monotonic()
         if now > first_at + ONE_SIGNAL:
+            before_leaving()
             os._exit(CTRL_C if number == signal.SIGINT else 128 + number)
         first_at = min(first_at, now)
         settle_from_thread(stop, number)

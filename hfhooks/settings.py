@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Where `ssh` forwards from, as ssh wants it."""
     public_url: str | None = None
     """The URL by which a reverse proxy of one's own forwards to here."""
+    verbose: bool = False
+    """Show the whole of a traceback, not the user's frames alone."""
     state_dir: Path | None = None
     """Where deliveries are recorded; None means the user's state folder."""
     keep_days: float = Field(30, gt=0, allow_inf_nan=False)
@@ -137,6 +139,9 @@ def _of_a_space() -> dict[str, Any]:
 
 def load_settings(**flags: Any) -> Settings:
     """Return the settings in force; a flag that is None was not given. Raises `UsageError`."""
+    if unknown := [name for name in os.environ if _is_unknown(name)]:
+        known = [_variable(name) for name in Settings.model_fields]
+        raise UsageError(f"there is no setting {unknown[0]}, {nearest(unknown[0], known)}")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -145,11 +150,20 @@ def load_settings(**flags: Any) -> Settings:
         raise UsageError(f"pyproject.toml: {error}") from error
 
 
+def _variable(name: str) -> str:
+    return f"HFHOOKS_{name.upper()}"
+
+
+def _is_unknown(variable: str) -> bool:
+    name = variable.removeprefix("HFHOOKS_").lower()
+    return variable.startswith("HFHOOKS_") and name not in Settings.model_fields
+
+
 def _explain(error: Any, flags: dict[str, Any]) -> str:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return f"[tool.hfhooks] has no setting {name!r}, {nearest(name, Settings.model_fields)}"
-    variable = f"HFHOOKS_{name.upper()}"
+    variable = _variable(name)
     sources = {
         f"--{name.replace('_', '-')}": flags.get(name) is not None,
         variable: variable in os.environ,

@@ -86,7 +86,7 @@ class Supervisor:
     `find` returns what is to be loaded now; `process` is the first to load it. With `reload`,
     `folders` are those in which scripts may appear, and `watched` files and folders that matter
     beside the scripts. `grace` is how many seconds a worker that was replaced may take for what it
-    has begun.
+    has begun. If `verbose`, what is wrong with a script is told with the frames of libraries.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Supervisor:
         watched: Sequence[Path] = (),
         grace: float = 15.0,
         ping_every: float = PING_EVERY,
+        verbose: bool = False,
     ) -> None:
         self._find = find
         self._process = process
@@ -108,6 +109,7 @@ class Supervisor:
         self._folders, self._watched = folders, watched
         self._grace = grace
         self._ping_every = ping_every
+        self._verbose = verbose
         self._worker: Child | None = None
         self._loading: Child | None = None
         self._spares: list[Child] = []
@@ -229,7 +231,7 @@ class Supervisor:
     async def _endpoints_of(self, targets: list[Target]) -> list[Endpoint] | None:
         """Let a spare load the scripts; None if they change meanwhile. Raises `HfhooksError`."""
         self._loading = self._take_spare()
-        loading = asyncio.ensure_future(self._loading.load(targets))
+        loading = asyncio.ensure_future(self._loading.load(targets, self._verbose))
         changing = asyncio.ensure_future(self._wanted.wait())
         limit = self._longest_load if self._worker else inf
         waited = 0.0

@@ -167,6 +167,40 @@ def test_what_will_be_tried_again_says_when(capsys: pytest.CaptureFixture[str]) 
     assert "  again in 2 min  " in second
 
 
+def test_a_later_attempt_and_one_of_the_last_run_are_told_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = Console()
+    console.finished(Outcome(DELIVERY, dataclasses.replace(ATTEMPT, number=3), None))
+    console.finished(Outcome(DELIVERY, ATTEMPT, None, is_recovered=True))
+    later, recovered = capsys.readouterr().err.splitlines()
+    assert later.endswith("  12 ms  attempt 3  #17")
+    assert recovered.endswith("  12 ms  recovered  #17")
+
+
+TRACE = """\
+Traceback (most recent call last):
+  File "/home/ada/app.py", line 3, in train
+    json.loads("{")
+  File "{LIBRARY}", line 346, in loads
+    return _default_decoder.decode(s)
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^
+json.decoder.JSONDecodeError: Expecting property name
+""".replace("{LIBRARY}", json.__file__)
+
+
+def test_a_traceback_has_the_users_frames_unless_all_are_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = Attempt(1, 0, 0.1, "failed", 500, error=TRACE)
+    Console().finished(Outcome(DELIVERY, failed, None))
+    shown = capsys.readouterr().err
+    assert "app.py" in shown and 'json.loads("{")' in shown and "JSONDecodeError" in shown
+    assert json.__file__ not in shown and "_default_decoder" not in shown and "^^^" not in shown
+    Console(verbose=True).finished(Outcome(DELIVERY, failed, None))
+    assert json.__file__ in capsys.readouterr().err
+
+
 def test_a_duplicate_says_how_to_run_it_anyway(capsys: pytest.CaptureFixture[str]) -> None:
     Console().duplicate(dataclasses.replace(DELIVERY, status="duplicate"))
     [line] = capsys.readouterr().err.splitlines()

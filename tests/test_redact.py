@@ -122,6 +122,36 @@ def test_a_guarded_stream_masks_what_is_written(stream: Guarded) -> None:
     assert stream.written == "a *** b\n***\nc\n***"
 
 
+def test_lines_of_several_threads_stay_whole(stream: Guarded) -> None:
+    first_half, other_line = threading.Event(), threading.Event()
+
+    def one() -> None:
+        print("first", end=" ", file=stream)
+        first_half.set()
+        other_line.wait(10)
+        print("second", file=stream)
+
+    thread = threading.Thread(target=one)
+    thread.start()
+    first_half.wait(10)
+    print("other", file=stream)
+    other_line.set()
+    thread.join()
+    assert stream.written == "other\nfirst second\n"
+
+
+def test_half_a_line_is_written_when_it_is_flushed_or_long(stream: Guarded) -> None:
+    print("50 %", end="", flush=True, file=stream)
+    assert stream.written == "50 %"
+    stream.write("x" * 100_000)
+    assert len(stream.written) > 100_000
+
+
+def test_a_secret_in_parts_is_masked(stream: Guarded) -> None:
+    print(SECRET[:5], SECRET[5:], sep="", file=stream)
+    assert stream.written == "***\n"
+
+
 def test_it_is_the_stream_that_it_was(stream: Guarded) -> None:
     stream.reconfigure(line_buffering=True)
     assert stream.line_buffering and stream.encoding == "utf-8" and not stream.isatty()

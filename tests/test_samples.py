@@ -12,13 +12,15 @@ from hfhooks.samples import SAMPLES, edited, sample, samples
 
 TYPES = ("model", "dataset", "space")
 """What huggingface_hub's own model knows."""
+PUSHES = [("repo.content:update", kind) for kind in TYPES]
 
 
 @pytest.mark.parametrize("event", SAMPLES)
 @pytest.mark.parametrize("kind", REPO_TYPES)
 @pytest.mark.parametrize("pr", [False, True])
 def test_every_event_has_one_that_the_models_take(event: str, kind: str, pr: bool) -> None:
-    payload = sample(event, f"{kind}:me/thing", pr=pr)
+    is_of_pr = pr and (event.startswith("discussion") or (event, kind) in PUSHES)
+    payload = sample(event, f"{kind}:me/thing", pr=is_of_pr)
     assert str(event_of(payload)) == event
     assert repo_of(payload) == f"{kind}:me/thing"
     assert WebhookPayload(**payload).model_dump(by_alias=True) == payload
@@ -52,6 +54,13 @@ def test_a_pull_request_updates_its_ref_too() -> None:
     assert first["comment"]["content"] == "Please"
     assert second["updatedRefs"][0]["ref"] == f"refs/pr/{first['discussion']['num']}"
     assert len(samples("discussion:create", "dataset:me/data")) == 1
+
+
+def test_changes_count_for_what_has_them() -> None:
+    changes = {"discussion.title": "Mine", "repo.private": True}
+    first, second = samples("discussion:create", "me/x", pr=True, changes=changes)
+    assert (first["discussion"]["title"], first["repo"]["private"]) == ("Mine", True)
+    assert ("discussion" in second, second["repo"]["private"]) == (False, True)
 
 
 def test_a_bucket_has_files_and_no_refs() -> None:
@@ -99,10 +108,17 @@ def test_the_same_thing_has_the_same_ids() -> None:
         ({"repo": "model:a/b/c"}, "write model:owner/name"),
         ({"ref": "main"}, "did you mean 'refs/heads/main'?"),
         ({"changes": {"repo.name.first": 1}}, "name is no object"),
+        ({"event": "repo:create", "ref": "refs/heads/main"}, "repo:create of this repository has"),
+        ({"event": "repo.config:update", "pr": True}, "has no pr;"),
+        ({"comment": "hello"}, "comments are in discussion.comment:create"),
+        ({"event": "discussion:update", "comment": "hello"}, "has no comment;"),
+        ({"repo": "bucket:me/x", "ref": "refs/heads/main"}, "has no ref;"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_nearest_word(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown|no repository|full names|no object") as caught:
+    with pytest.raises(
+        ValueError, match=r"unknown|no repository|full names|no object|has no"
+    ) as caught:
         sample(**{"event": "repo.content:update", **given})
     assert said in str(caught.value)
 

@@ -48,7 +48,7 @@ def test_every_setting_can_come_from_the_environment(
         "ssh_host": "b",
         "public_url": "https://c.test",
     }
-    values |= {"reload": True, "watch": [Path("/a"), Path("/b")]}
+    values |= {"verbose": True, "reload": True, "watch": [Path("/a"), Path("/b")]}
     assert values.keys() == Settings.model_fields.keys()
     for name, value in values.items():
         monkeypatch.setenv(f"HFHOOKS_{name.upper()}", str(value))
@@ -80,6 +80,14 @@ def test_a_wrong_variable_is_named(
 ) -> None:
     monkeypatch.setenv("HFHOOKS_PORT", value)
     with pytest.raises(UsageError, match=r"port: .* \(from HFHOOKS_PORT\)"):
+        load_settings()
+
+
+def test_a_variable_of_no_setting_is_named_with_the_nearest(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HFHOOKS_PROT", "1")
+    with pytest.raises(UsageError, match="no setting HFHOOKS_PROT, did you mean 'HFHOOKS_PORT'"):
         load_settings()
 
 

@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 
 from hfhooks import __version__
+from hfhooks.commands.deliveries.records import state_root
 from hfhooks.console import Check, print_checks, print_data
 from hfhooks.errors import HfhooksError
 from hfhooks.secret import advice, environment_secrets
-from hfhooks.state import check_private, journals, running_servers, state_folder
+from hfhooks.state import check_private, journals, running_servers
 from hfhooks.worker.loading import DEFAULT_SCRIPTS, find_targets
 
 ScriptToLoad = Annotated[
@@ -128,7 +129,7 @@ def _tunnel(tunnel: str, public_url: str | None) -> Check:
 
 
 def _state() -> Iterator[Check]:
-    root = _root()
+    root = state_root()
     check_private(root, is_ours=False)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(root, os.W_OK):
@@ -142,7 +143,7 @@ def _state() -> Iterator[Check]:
 def _journals() -> Iterator[Check]:
     from hfhooks.gateway.records import Records
 
-    found = journals(_root())
+    found = journals(state_root())
     for path in found[:MOST_JOURNALS]:
         try:
             with closing(Records(path)) as records:
@@ -166,17 +167,10 @@ def _script(script: str | None) -> Iterator[Check]:
     if script is None and not any(Path(name).is_file() for name in DEFAULT_SCRIPTS):
         yield Check("ok", "script", "none in this folder.", "To write one: hfhooks init")
         return
-    import asyncio
-
-    from hfhooks.offline import loaded
+    from hfhooks.offline import endpoints_of
 
     targets = find_targets([script] if script else [])
-
-    async def endpoints() -> list[str]:
-        async with loaded(targets) as handlers:
-            return [endpoint["name"] for endpoint in handlers.described]
-
-    names = asyncio.run(endpoints())
+    names = [endpoint["name"] for endpoint in endpoints_of(targets)]
     yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")
 
 
@@ -191,9 +185,3 @@ def _hub() -> Iterator[Check]:
     for url in known.disabled:
         help = "Enable it at https://huggingface.co/settings/webhooks"
         yield Check("warning", "hub", f"the webhook to {url} is disabled.", help)
-
-
-def _root() -> Path:
-    from hfhooks.settings import load_settings
-
-    return load_settings().state_dir or state_folder()

@@ -1,19 +1,29 @@
 """`hfhooks explain`: why an endpoint got an event, or did not."""
 
-import json
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from hfhooks.commands.deliveries.records import Port, Script, opened, recorded
+from hfhooks.commands.completion import payload_names
+from hfhooks.commands.deliveries.records import (
+    Port,
+    Script,
+    journal_path,
+    named,
+    server_if_any,
+)
 from hfhooks.console import print_verdicts
-from hfhooks.payload_files import read_payloads
-from hfhooks.sender import verdicts
-from hfhooks.state import find_server
+from hfhooks.errors import StartError
+from hfhooks.sender import Endpoints, verdicts
 
 Payload = Annotated[
-    str, typer.Argument(metavar="PAYLOAD|ID", help="A JSON file, - for stdin, or a delivery's id.")
+    str,
+    typer.Argument(
+        metavar="PAYLOAD|ID",
+        help="A JSON file, - for stdin, or a delivery's id.",
+        autocompletion=payload_names,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
@@ -21,19 +31,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on 
 def explain(
     payload: Payload, as_json: AsJson = False, port: Port = None, script: Script = None
 ) -> None:
-    """Say for every endpoint of the running server whether it wants an event, and if not why.
+    """Say for every endpoint whether it wants an event, and if not why.
+
+    The endpoints are those of the running server; with --script those of a script as it is now,
+    without either those that were served last.
 
     \b
     Examples:
       hfhooks explain 17
-      hfhooks explain payload.json
+      hfhooks explain payload.json --script app.py
       hfhooks trigger repo.content:update --save - | hfhooks explain -
     """
-    server = find_server(port)
-    if payload.isdecimal() and not Path(payload).exists():
-        with opened(port, script) as records:
-            bodies = [recorded(records, int(payload)).body]
-    else:
-        bodies = [one.body for one in read_payloads(payload)]
-    for body in bodies:
-        print_verdicts(verdicts(server.endpoints, json.loads(body)), as_json=as_json)
+    endpoints = _endpoints(port, script)
+    for one in named(payload, port, script):
+        print_verdicts(verdicts(endpoints, one.payload), as_json=as_json)
+
+
+def _endpoints(port: int | None, script: str | None) -> Endpoints:
+    if script is not None:
+        from hfhooks.offline import endpoints_of
+        from hfhooks.worker.loading import find_targets
+
+        return endpoints_of(find_targets([script]))
+    if server := server_if_any(port):
+        return server.endpoints
+    from hfhooks.gateway.memory import known
+
+    try:
+        folder = journal_path(port, script).parent
+    except StartError as error:
+        raise StartError("no server is running.", "Name a script: --script app.py") from error
+    return [{"name": each.name, "path": each.path, **asdict(each.filter)} for each in known(folder)]

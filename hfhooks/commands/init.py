@@ -5,17 +5,10 @@ from typing import Annotated
 
 import typer
 
+from hfhooks.commands.completion import words
 from hfhooks.console import print_note
 from hfhooks.errors import UsageError
 from hfhooks.events import nearest
-
-File = Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")]
-Template = Annotated[
-    str,
-    typer.Option(
-        metavar="trigger-training|discussion-bot|metadata-review|job", help="What it does."
-    ),
-]
 
 TRIES = {
     "trigger-training": "repo.content:update --repo dataset:me/data",
@@ -24,6 +17,16 @@ TRIES = {
     "job": "repo.content:update --repo dataset:me/data",
 }
 """The templates, each with an event that it wants."""
+
+File = Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")]
+Template = Annotated[
+    str,
+    typer.Option(
+        metavar="trigger-training|discussion-bot|metadata-review|job",
+        help="What it does.",
+        autocompletion=words(*TRIES),
+    ),
+]
 
 
 def init(file: File = Path("handlers.py"), template: Template = "trigger-training") -> None:

@@ -2,39 +2,47 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as but
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from hfhooks.commands.deliveries.records import Since, since_when
+from hfhooks.commands.completion import payload_names
+from hfhooks.commands.deliveries.records import Port, Since, To, named, opened, since_when
 from hfhooks.console import print_data, print_note, print_sent, print_verdicts, progress
-from hfhooks.errors import HfhooksError, UsageError
+from hfhooks.errors import UsageError
 from hfhooks.exported import Exported
-from hfhooks.payload_files import read_payloads
 from hfhooks.samples import changes_of, edited
-from hfhooks.sender import Endpoints, Request, Sent, choose, endpoint_path, post, send, verdicts
+from hfhooks.sender import (
+    JSON,
+    Endpoints,
+    Request,
+    Sent,
+    endpoint_path,
+    post,
+    replayed,
+    send,
+    verdicts,
+)
 from hfhooks.state import RunningServer, find_server
-from hfhooks.wire import REPLAY_HEADER, SECRET_HEADER
+from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.loading import find_targets
-
-if TYPE_CHECKING:
-    from hfhooks.gateway.records import Delivery, Records
 
 Payloads = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PAYLOAD]...", help="JSON files, - for stdin, or ids of recorded deliveries."
+        metavar="[PAYLOAD]...",
+        help="JSON files, - for stdin, or ids of recorded deliveries.",
+        autocompletion=payload_names,
     ),
 ]
-Last = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="The last so many deliveries.")]
-Failed = Annotated[bool, typer.Option("--failed", help="All deliveries that failed for good.")]
-To = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The endpoint; needed when several want the event."),
+Last = Annotated[
+    int,
+    typer.Option(metavar="[NUMBER]", min=1, help="The last delivery, or the last so many."),
 ]
+Failed = Annotated[bool, typer.Option("--failed", help="All deliveries that failed for good.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,13 +65,14 @@ Url = Annotated[
 AllowRemote = Annotated[
     bool, typer.Option("--allow-remote", help="The URL may be on another machine.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Replay many without being asked.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 
-REPLAYED = {REPLAY_HEADER: "1"}
-MOST = 10_000
-"""Deliveries that are replayed at once."""
-MANY = 10
+MANY = 100
+"""Deliveries beyond which a person is asked first."""
+MOST = 1_000_000
+"""Deliveries that are looked for."""
+SAY_EVERY = 10
 """Deliveries beyond which it is said how many there are still to come."""
 
 
@@ -78,6 +87,7 @@ def replay(
     url: Url = None,
     allow_remote: AllowRemote = False,
     dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     port: Port = None,
 ) -> None:
@@ -92,7 +102,7 @@ def replay(
     Examples:
       hfhooks replay payload.json
       hfhooks replay 17
-      hfhooks replay --last 1
+      hfhooks replay --last
       hfhooks replay --failed --since 2h
       hfhooks replay payload.json --to trigger_training --set repo.name=me/x
       hfhooks replay payloads.jsonl --dry-run
@@ -101,29 +111,51 @@ def replay(
     """
     if offline and url:
         raise UsageError("--offline and --url are two ways.")
+    if url and (dry_run or to):
+        raise UsageError("--url is sent as it is: --to and --dry-run need a server or --offline.")
     if not (payloads or last or failed or since):
-        raise UsageError("nothing to replay: name a file or a delivery, or say --last 1.")
+        raise UsageError("nothing to replay: name a file or a delivery, or say --last.")
     edits = _edits(changes or [])
-    named = [(name, None if _is_id(name) else read_payloads(name)) for name in payloads or []]
-    needs_server = any(read is None for _, read in named) or last or failed or since
-    server = find_server(port) if needs_server or not (offline or url) else None
-    found: list[Exported] = []
-    for name, read in named:
-        assert read is not None or server
-        found += [_recorded(server, int(name))] if read is None and server else read or []
-    if server and (last or failed or since):
-        found += _chosen(server, last, failed, since)
-    if edits:
-        found = [_edited(one, edits) for one in found]
+    found = [one for name in payloads or () for one in named(name, port, offline)]
+    if last or failed or since:
+        found += _chosen(last, failed, since, port, offline)
+    found = [_edited(one, edits) for one in found] if edits else found
+    if not (dry_run or yes):
+        _ask_about(len(found))
     if offline:
         has_failed = _call_all(offline, found, to, dry_run, as_json)
     elif url:
         requests = [_plain(url, one) for one in found]
         has_failed = _shown((post(url, one, allow_remote) for one in requests), requests, as_json)
     else:
-        assert server
-        has_failed = _send_all(server, found, to, dry_run, as_json)
+        has_failed = _send_all(find_server(port), found, to, dry_run, as_json)
     raise typer.Exit(1 if has_failed else 0)
+
+
+def _chosen(
+    last: int, failed: bool, since: str | None, port: int | None, script: str | None
+) -> list[Exported]:
+    """Return the deliveries that options choose, the oldest first."""
+    from hfhooks.gateway.records import Wanted
+
+    status = "failed" if failed else None
+    wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
+    with opened(port, script) as records:
+        found = [records.delivery(row.id) for row in records.summaries(wanted)[::-1]]
+    if not found:
+        print_note("no deliveries.")
+    return [Exported.of(delivery) for delivery in found if delivery]
+
+
+def _ask_about(number: int) -> None:
+    """Go on with many only if that is meant. Raises `UsageError` where nobody can be asked."""
+    if number <= MANY:
+        return
+    question = f"Replay {number} deliveries?"
+    if not sys.stdin.isatty():
+        raise UsageError(f"these are {number} deliveries.", "If all of them are meant: --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
 
 
 def _call_all(
@@ -141,8 +173,8 @@ def _call_all(
                 return False
             has_failed = False
             for one in found:
-                request = _request(handlers.described, one, to)
-                sent = await handlers.call(request, json.loads(one.body))
+                request = replayed(handlers.described, one, to)
+                sent = await handlers.call(request, one.payload)
                 has_failed |= _shown([sent], [], as_json)
             return has_failed
 
@@ -156,7 +188,7 @@ def _send_all(
     if dry_run:
         _explain_all(server.endpoints, found, to, as_json)
         return False
-    requests = [_request(server.endpoints, one, to) for one in found]
+    requests = [replayed(server.endpoints, one, to) for one in found]
     return _shown((send(server, one) for one in requests), requests, as_json)
 
 
@@ -164,13 +196,14 @@ def _shown(sent: Iterable[Sent], requests: Sequence[Request], as_json: bool) -> 
     """Show what becomes of each; tell whether a handler failed."""
     has_failed = False
     for number, one in enumerate(sent, 1):
-        if number < len(requests) > MANY:
-            progress(f"{number} of {len(requests)} replayed")
         has_failed |= one.has_failed
+        progress("")  # what is said of this one takes its place
         if as_json:
             print_data(json.dumps(one.as_json()))
         else:
             print_sent(one)
+        if number < len(requests) > SAY_EVERY:
+            progress(f"{number} of {len(requests)} replayed")
     return has_failed
 
 
@@ -179,42 +212,6 @@ def _plain(url: str, one: Exported) -> Request:
     secret = os.environ.get("WEBHOOK_SECRET")
     own = {SECRET_HEADER: secret.strip()} if secret else {}
     return Request(url, one.body, {**JSON, **dict(one.headers), **own})
-
-
-def _is_id(name: str) -> bool:
-    return name.isascii() and name.isdigit() and not Path(name).exists()
-
-
-def _recorded(server: RunningServer, id: int) -> Exported:
-    """Return a delivery in the server's journal as it came."""
-    with _records(server) as records:
-        delivery = records.delivery(id)
-    if delivery is None:
-        raise HfhooksError(f"no delivery {id} is recorded.")
-    return _exported(delivery)
-
-
-def _chosen(server: RunningServer, last: int, failed: bool, since: str | None) -> list[Exported]:
-    """Return the deliveries that options choose, the oldest first."""
-    from hfhooks.gateway.records import Wanted
-
-    status = "failed" if failed else None
-    wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
-    with _records(server) as records:
-        found = [records.delivery(row.id) for row in records.summaries(wanted)[::-1]]
-    if not found:
-        print_note("no deliveries.")
-    return [_exported(delivery) for delivery in found if delivery]
-
-
-def _records(server: RunningServer) -> "Records":
-    from hfhooks.gateway.records import Records
-
-    return Records(Path(server.journal))
-
-
-def _exported(delivery: "Delivery") -> Exported:
-    return Exported(delivery.endpoint, delivery.body, delivery.headers, delivery.query)
 
 
 def _edits(changes: Iterable[str]) -> dict[str, Any]:
@@ -232,23 +229,13 @@ def _edited(one: Exported, edits: dict[str, Any]) -> Exported:
     return but(one, body=json.dumps(changed, ensure_ascii=False).encode())
 
 
-def _request(endpoints: Endpoints, one: Exported, to: str | None) -> Request:
-    name = to or one.endpoint
-    path = endpoint_path(endpoints, name) if name else choose(endpoints, json.loads(one.body))
-    target = path + (f"?{one.query}" if one.query else "")
-    return Request(target, one.body, {**JSON, **dict(one.headers), **REPLAYED})
-
-
 def _explain_all(
     endpoints: Endpoints, found: Iterable[Exported], to: str | None, as_json: bool
 ) -> None:
     """Say which endpoint would get a delivery, and why the others would not."""
     for one in found:
-        said = verdicts(endpoints, json.loads(one.body))
+        said = verdicts(endpoints, one.payload)
         if name := to or one.endpoint:
             path = endpoint_path(endpoints, name)
             said = [(each, why) for each, why in said if f"/webhooks/{each}" == path]
         print_verdicts(said, as_json=as_json)
-
-
-JSON = {"content-type": "application/json"}

@@ -2,11 +2,13 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from hfhooks.commands.completion import words
 from hfhooks.console import Console
+from hfhooks.keyboard import has_keyboard
 from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
 
@@ -17,81 +19,117 @@ Scripts = Annotated[
         help="Scripts, modules or folders. Default: handlers.py, app.py or main.py here.",
     ),
 ]
-Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
+
+
+def _setting(name: str, help: str, default: str = "", *names: str, **options: Any) -> Any:
+    """Return an option whose help has its default and the variable that sets it too."""
+    variable = f"HFHOOKS_{name.upper()}"
+    also = f"default: {default}; env: {variable}" if default else f"env: {variable}"
+    return typer.Option(*names, help=f"{help} [{also}]", show_default=False, **options)
+
+
+Host = Annotated[str | None, _setting("host", "Address to listen on.", "127.0.0.1")]
 Port = Annotated[
-    int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 7860]")
+    int | None, _setting("port", "Port to listen on; 0 takes a free one.", "7860", metavar="PORT")
 ]
 InspectorPort = Annotated[
     int | None,
-    typer.Option(help="Port for metrics, on this machine only. [default: 0, which is a free one]"),
+    _setting(
+        "inspector_port",
+        "Port for metrics, on this machine only; 0 takes a free one.",
+        "0",
+        metavar="PORT",
+    ),
 ]
 MaxBody = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="Largest body that is accepted. [default: 1MiB]"),
+    _setting("max_body", "Largest body that is accepted.", "1MiB", metavar="SIZE"),
 ]
 Wait = Annotated[
     float | None,
-    typer.Option(
+    _setting(
+        "wait",
+        "How long a sender is kept for the handler's own answer before it gets 202.",
+        "5",
         metavar="SECONDS",
-        help="How long a sender is kept for the handler's own answer before it gets 202. "
-        "[default: 5]",
-    ),
-]
-Tunnel = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|ngrok|cloudflared|ssh|none",
-        help="How the internet reaches this machine. [default: auto, which is ngrok if "
-        "NGROK_AUTHTOKEN is set]",
-    ),
-]
-Domain = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Domain of your ngrok account to use.")
-]
-SshHost = Annotated[
-    str | None,
-    typer.Option(metavar="HOST", help="Where --tunnel ssh forwards from: localhost.run, me@host."),
-]
-PublicUrl = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Public URL that a reverse proxy of yours forwards to here."),
-]
-Reload = Annotated[
-    bool | None,
-    typer.Option(
-        "--reload/--no-reload",
-        show_default=False,
-        help="Load the scripts again when they are saved. [default: at a terminal]",
-    ),
-]
-Watch = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="PATH", help="Load them again when this file or folder changes too."),
-]
-StateDir = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="Where deliveries are recorded. [default: hfhooks in the user's state folder]",
     ),
 ]
 Grace = Annotated[
     float | None,
-    typer.Option(
-        metavar="SECONDS", help="What running handlers get when the server stops. [default: 15]"
+    _setting(
+        "grace",
+        "What running handlers get when the server stops.",
+        "15",
+        metavar="SECONDS",
+    ),
+]
+Tunnel = Annotated[
+    str | None,
+    _setting(
+        "tunnel",
+        "How the internet reaches this machine; auto is ngrok if NGROK_AUTHTOKEN is set.",
+        "auto",
+        metavar="auto|ngrok|cloudflared|ssh|none",
+        autocompletion=words("auto", "ngrok", "cloudflared", "ssh", "none"),
+    ),
+]
+Domain = Annotated[
+    str | None, _setting("domain", "Domain of your ngrok account to use.", metavar="NAME")
+]
+SshHost = Annotated[
+    str | None,
+    _setting(
+        "ssh_host", "Where --tunnel ssh forwards from: localhost.run, me@host.", metavar="HOST"
+    ),
+]
+PublicUrl = Annotated[
+    str | None,
+    _setting(
+        "public_url", "Public URL that a reverse proxy of yours forwards to here.", metavar="URL"
+    ),
+]
+Reload = Annotated[
+    bool | None,
+    _setting(
+        "reload",
+        "Load the scripts again when they are saved.",
+        "at a terminal",
+        "--reload/--no-reload",
+    ),
+]
+Watch = Annotated[
+    list[Path] | None,
+    _setting("watch", "Load them again when this file or folder changes too.", metavar="PATH"),
+]
+Verbose = Annotated[
+    bool | None,
+    _setting(
+        "verbose",
+        "Show tracebacks whole, with the frames of libraries.",
+        "off",
+        "--verbose/--no-verbose",
+    ),
+]
+StateDir = Annotated[
+    Path | None,
+    _setting(
+        "state_dir",
+        "Where deliveries are recorded.",
+        "hfhooks in the user's state folder",
+        metavar="FOLDER",
     ),
 ]
 KeepDays = Annotated[
     float | None,
-    typer.Option(metavar="DAYS", help="Delete finished deliveries that are older. [default: 30]"),
+    _setting("keep_days", "Delete finished deliveries that are older.", "30", metavar="DAYS"),
 ]
 KeepDeliveries = Annotated[
     int | None,
-    typer.Option(metavar="NUMBER", help="Delete the oldest beyond so many. [default: 10000]"),
+    _setting("keep_deliveries", "Delete the oldest beyond so many.", "10000", metavar="NUMBER"),
 ]
 KeepMib = Annotated[
     float | None,
-    typer.Option(metavar="MIB", help="Delete the oldest beyond so many MiB. [default: 256]"),
+    _setting("keep_mib", "Delete the oldest beyond so many MiB.", "256", metavar="MIB"),
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line on stdout, for programs.")
@@ -113,6 +151,7 @@ def serve(
     public_url: PublicUrl = None,
     reload: Reload = None,
     watch: Watch = None,
+    verbose: Verbose = None,
     state_dir: StateDir = None,
     keep_days: KeepDays = None,
     keep_deliveries: KeepDeliveries = None,
@@ -153,11 +192,14 @@ def serve(
             public_url=public_url,
             reload=reload,
             watch=watch or None,
+            verbose=verbose,
             state_dir=state_dir,
             keep_days=keep_days,
             keep_deliveries=keep_deliveries,
             keep_mib=keep_mib,
         )
-        raise typer.Exit(
-            serving.serve(scripts or [], targets, settings, process, Console(json_lines))
-        )
+        is_attended = has_keyboard() and not json_lines
+        how_to_stop = "Press Ctrl-C to stop" + (", h for other keys." if is_attended else ".")
+        console = Console(json_lines, how_to_stop=how_to_stop, verbose=settings.verbose)
+        code = serving.serve(scripts or [], targets, settings, process, console, is_attended)
+        raise typer.Exit(code)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hfhooks.commands.completion import event_names
+from hfhooks.commands.deliveries.records import Port, To
 from hfhooks.console import print_data, print_note, print_sent
 from hfhooks.errors import UsageError
 from hfhooks.samples import SAMPLES, changes_of, samples
@@ -17,7 +19,11 @@ from hfhooks.state import RunningServer, find_server
 
 EventName = Annotated[
     str | None,
-    typer.Argument(metavar="EVENT", help="What happens; --list names all, with what they mean."),
+    typer.Argument(
+        metavar="EVENT",
+        help="What happens; --list names all, with what they mean.",
+        autocompletion=event_names,
+    ),
 ]
 Repo = Annotated[str, typer.Option(metavar="TYPE:OWNER/NAME", help="Where it happens.")]
 Ref = Annotated[
@@ -41,13 +47,8 @@ Save = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Write the payload there, - for stdout, and send nothing."),
 ]
-To = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The endpoint; needed when several want the event."),
-]
 Count = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many times.")]
 Every = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The pause between two.")]
-Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 List = Annotated[bool, typer.Option("--list", help="Name the events, and send nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 

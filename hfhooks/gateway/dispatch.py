@@ -85,6 +85,8 @@ class Outcome:
     """None when the worker died."""
     retry_after: float | None = None
     """Seconds until the next attempt, where there will be one."""
+    is_recovered: bool = False
+    """It is the first one of a delivery that an earlier server has left unfinished."""
     is_amended: bool = False
     """It was told before: what the handler left to be done after its answer has failed."""
 
@@ -101,6 +103,8 @@ class _Job:
     """Of its first attempt, for the sender that may be waiting; None if that comes too late."""
     is_suspect: bool = field(compare=False, default=False)
     """The worker died while its handler ran."""
+    is_recovered: bool = field(compare=False, default=False)
+    """An earlier server has left it, and there was no attempt since."""
     has_raised: bool = field(compare=False, default=False)
     """Its handler raised something that is no `Retry`, the last time."""
 
@@ -220,7 +224,7 @@ class Dispatcher:
             return False
         delivery = self._journal.get(id)
         if delivery:
-            self.resume(Unfinished(id, delivery.endpoint, has_crashed=delivery.crashes > 0))
+            self._add(_Job(id, delivery.endpoint, is_suspect=delivery.crashes > 0))
         return delivery is not None
 
     def lose(self) -> None:
@@ -248,7 +252,7 @@ class Dispatcher:
 
     def resume(self, left: Unfinished) -> None:
         """Take on a delivery that an earlier server did not finish."""
-        self._add(_Job(left.id, left.endpoint, is_suspect=left.has_crashed))
+        self._add(_Job(left.id, left.endpoint, is_suspect=left.has_crashed, is_recovered=True))
 
     async def drain(self, grace: float) -> None:
         """Give running handlers this many seconds; what is left stays in the journal."""
@@ -372,7 +376,8 @@ class Dispatcher:
         duration = time.perf_counter() - started
         attempt = _ended(delivery.attempts, started_at, duration, response, verdict)
         delivery = delivery.but(status=verdict.delivery)
-        outcome = Outcome(delivery, attempt, response, verdict.retry_after)
+        outcome = Outcome(delivery, attempt, response, verdict.retry_after, job.is_recovered)
+        job.is_recovered = False
         if verdict.delivery != "queued":
             # Before it is on disk: what a sender was told may run again after a crash, not be lost.
             job.tell(outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hfhooks.endpoints import Endpoint
 from hfhooks.state import write_private
 
-__all__ = ["recall", "remember"]
+__all__ = ["known", "recall", "remember"]
 
 FILE = "endpoints.json"
 NONE, ENVIRONMENT, OWN = "", "environment", "own"
@@ -31,10 +31,24 @@ def recall(folder: Path, secrets: tuple[str, ...]) -> list[Endpoint]:
 
     `secrets` are those of the environment, and let senders in to all of them.
     """
+    wanted = (NONE, secrets and ENVIRONMENT)
+    return [
+        Endpoint.from_json({**endpoint.as_json(), "secrets": secrets})
+        for endpoint, whose in _kept(folder)
+        if whose in wanted
+    ]
+
+
+def known(folder: Path) -> list[Endpoint]:
+    """Return all endpoints that were kept, without their secrets."""
+    return [endpoint for endpoint, _ in _kept(folder)]
+
+
+def _kept(folder: Path) -> list[tuple[Endpoint, str]]:
+    """Return the endpoints that were kept, each with whose secrets it has."""
     try:
         rows = json.loads((folder / FILE).read_text())
-        known = [row for row in rows if row["secrets"] in (NONE, secrets and ENVIRONMENT)]
-        return [Endpoint.from_json({**row, "secrets": secrets}) for row in known]
+        return [(Endpoint.from_json({**row, "secrets": ()}), row["secrets"]) for row in rows]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 

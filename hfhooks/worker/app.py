@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hfhooks.delivery import Delivery, Discard, Retry
 from hfhooks.endpoints import Endpoint, Handler, Registration, Registry
 from hfhooks.errors import EndpointError
+from hfhooks.frames import users_text, users_traceback
 from hfhooks.payload import WebhookPayload
 from hfhooks.secret import environment_secrets
 from hfhooks.wire import (
@@ -36,7 +37,6 @@ from hfhooks.wire import (
     RETRY,
     RETRY_AFTER_HEADER,
 )
-from hfhooks.worker.frames import users_text, users_traceback
 from hfhooks.worker.site import app_of
 
 __all__ = ["build", "other_routes"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from hfhooks.endpoints import Registry, collecting
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
-from hfhooks.worker.frames import is_users, users_text
+from hfhooks.frames import is_users, users_text
 from hfhooks.worker.sources import FreshLoader, fresh_finder
 
 __all__ = [

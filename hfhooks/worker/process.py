@@ -8,9 +8,9 @@ import signal
 from typing import Any
 
 from hfhooks.errors import HfhooksError
+from hfhooks.frames import users_frames
 from hfhooks.redact import redact
 from hfhooks.worker.control import Control
-from hfhooks.worker.frames import users_frames
 from hfhooks.worker.loading import Target
 from hfhooks.worker.preload import preload
 from hfhooks.worker.sources import local_files
@@ -24,9 +24,9 @@ def main() -> None:
     from hfhooks.worker.serve import serve  # brings FastAPI, while no script is named yet
 
     stand_in_for_huggingface_hub()
-
+    message = _prepared(control)
     try:
-        serve(_prepared(control), control)
+        serve(message, control)
     except HfhooksError as error:
         control.report(
             type="failed",
@@ -36,7 +36,7 @@ def main() -> None:
             line=getattr(error, "line", None),
             exit_code=error.exit_code,
             files=local_files(),
-            traceback=[redact(line) for line in users_frames(error.__cause__)],
+            traceback=[redact(line) for line in users_frames(error.__cause__, message["verbose"])],
         )
         os._exit(error.exit_code)  # a thread that the script has started must not keep us
 

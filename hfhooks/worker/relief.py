@@ -22,9 +22,9 @@ from typing import Any
 
 from hfhooks.endpoints import Registry
 from hfhooks.errors import place
+from hfhooks.frames import is_users
 from hfhooks.loop import run
 from hfhooks.wire import ATTEMPT_HEADER, GENERATION_HEADER, NOT_BEGUN, OUTCOME_HEADER
-from hfhooks.worker.frames import is_users
 from hfhooks.worker.listener import Listener
 
 __all__ = ["Relief"]

@@ -15,7 +15,7 @@ from uvicorn.lifespan.on import LifespanOn
 
 from hfhooks.endpoints import OwnServer
 from hfhooks.errors import EndpointError
-from hfhooks.worker.frames import users_traceback
+from hfhooks.frames import users_traceback
 
 __all__ = ["WithState", "app_of", "entered", "has_page"]
 

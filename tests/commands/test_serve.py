@@ -173,7 +173,7 @@ def test_ctrl_c_at_a_terminal(
     )
     os.close(theirs)
     shown = ""
-    while "Press Ctrl-C to stop." not in shown:
+    while "Press Ctrl-C to stop" not in shown:
         shown += os.read(ours, 65536).decode()
     os.write(ours, b"\x03")
     with suppress(OSError):  # the terminal's end

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hfhooks.endpoints import Endpoint
 from hfhooks.events import Filter
-from hfhooks.gateway.memory import FILE, recall, remember
+from hfhooks.gateway.memory import FILE, known, recall, remember
 
 OPEN = Endpoint("open", Filter(on=("repo.content",), ref=("refs/heads/*",)), retries=7)
 SHARED, OWN = Endpoint("shared", secrets=("of-all",)), Endpoint("own", secrets=("of-one",))
@@ -26,6 +26,12 @@ def test_senders_may_have_either_secret_of_a_rotation(tmp_path: Path) -> None:
 def test_a_secret_of_its_own_is_not_known_next_time(tmp_path: Path) -> None:
     remember(tmp_path, [OWN, SHARED], ("of-all",))
     assert recall(tmp_path, ("new",)) == [Endpoint("shared", secrets=("new",))]
+
+
+def test_all_are_known_without_their_secrets(tmp_path: Path) -> None:
+    remember(tmp_path, [OWN, SHARED], ("of-all",))
+    assert [(each.name, each.secrets) for each in known(tmp_path)] == [("own", ()), ("shared", ())]
+    assert known(tmp_path / "nowhere") == []
 
 
 def test_no_secret_is_written(tmp_path: Path) -> None:

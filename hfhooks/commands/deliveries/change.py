@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from hfhooks.commands.completion import delivery_ids
 from hfhooks.commands.deliveries.records import (
     Port,
     Script,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from hfhooks.gateway.journal import Journal
 
 T = TypeVar("T")
-RetryId = Annotated[int | None, typer.Argument(metavar="[ID]", help="The number of a delivery.")]
+RetryId = Annotated[
+    int | None,
+    typer.Argument(metavar="[ID]", help="The number of a delivery.", autocompletion=delivery_ids),
+]
 Failed = Annotated[bool, typer.Option("--failed", help="All that failed for good.")]
 OlderThan = Annotated[
     str | None, typer.Option(metavar="AGE", help="Received longer ago: 90s, 30m, 2h, 7d.")

@@ -45,9 +45,7 @@ def export(
         raise UsageError("--curl and --pytest are two things.")
     with opened(port, script) as records:
         delivery = recorded(records, id)
-    exported = Exported(
-        delivery.endpoint, delivery.body, delivery.headers, delivery.query, delivery.received_at
-    )
+    exported = Exported.of(delivery)
     try:
         if as_curl:
             server = server_if_any(port)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfhooks.commands.completion import endpoint_names, event_names, words
 from hfhooks.commands.deliveries.records import Port, Script, Since, opened, since_when
 from hfhooks.console import print_deliveries, print_note
 from hfhooks.errors import UsageError
@@ -15,11 +16,25 @@ from hfhooks.events import nearest
 if TYPE_CHECKING:
     from hfhooks.gateway.records import Records, Summary, Wanted
 
-Endpoint = Annotated[str | None, typer.Option(metavar="NAME", help="Of this endpoint.")]
-Status = Annotated[
-    str | None, typer.Option(metavar="STATUS", help="succeeded, failed, retrying, ignored, …")
+STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
+Endpoint = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of this endpoint.", autocompletion=endpoint_names),
 ]
-Event = Annotated[str | None, typer.Option(metavar="EVENT", help="Of this scope, or scope:action.")]
+Status = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STATUS",
+        help="succeeded, failed, retrying, ignored, …",
+        autocompletion=words(*STATUSES),
+    ),
+]
+Event = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EVENT", help="Of this scope, or scope:action.", autocompletion=event_names
+    ),
+]
 Repo = Annotated[
     str | None, typer.Option(metavar="TYPE:OWNER/NAME", help="Of this repository; globs allowed.")
 ]
@@ -28,7 +43,6 @@ Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with those that come; Ctrl-C ends it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
 UNFINISHED = ("queued", "running")
 LOOK_EVERY = 0.3
 """Seconds between two looks for new ones."""

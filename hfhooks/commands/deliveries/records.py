@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfhooks.commands.completion import delivery_ids, endpoint_names
 from hfhooks.console import print_note
 from hfhooks.errors import HfhooksError, StartError, UsageError
+from hfhooks.exported import Exported
+from hfhooks.payload_files import read_payloads
 from hfhooks.state import (
     RunningServer,
     find_server,
@@ -25,10 +28,21 @@ if TYPE_CHECKING:
 
 Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 Script = Annotated[
-    Path | None,
+    str | None,
     typer.Option(metavar="SCRIPT", help="The script whose deliveries are meant, without a server."),
 ]
-Id = Annotated[int, typer.Argument(metavar="ID", help="The number of a delivery.")]
+Id = Annotated[
+    int,
+    typer.Argument(metavar="ID", help="The number of a delivery.", autocompletion=delivery_ids),
+]
+To = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The endpoint; needed when several want the event.",
+        autocompletion=endpoint_names,
+    ),
+]
 Since = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="Not older than this: 90s, 30m, 2h, 7d."),
@@ -37,7 +51,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
 @contextmanager
-def opened(port: int | None = None, script: Path | None = None) -> "Iterator[Records]":
+def opened(port: int | None = None, script: str | None = None) -> "Iterator[Records]":
     """Read the journal of the running server, or of a script, or the one that was used last.
 
     Raises `HfhooksError` when there is none.
@@ -48,21 +62,30 @@ def opened(port: int | None = None, script: Path | None = None) -> "Iterator[Rec
         yield records
 
 
-def journal_path(port: int | None, script: Path | None) -> Path:
+def journal_path(port: int | None, script: str | None) -> Path:
     """Return the journal that is meant. Raises `StartError` when there is none."""
     if script is not None:
-        path = journal_folder(_root(), str(script.absolute())) / "journal.db"
+        path = journal_folder(state_root(), _key(script)) / "journal.db"
         if not path.is_file():
             raise StartError(f"no deliveries of {script} are recorded.")
         return path
     if server := server_if_any(port):
         return Path(server.journal)
-    found = journals(_root())
+    found = journals(state_root())
     if not found:
         raise StartError("no deliveries are recorded.", "Start a server: hfhooks serve SCRIPT.py")
     name = script_of(found[0])
     print_note(f"no server is running; these are the deliveries of {name}, which was used last.")
     return found[0]
+
+
+def _key(script: str) -> str:
+    from hfhooks.worker.loading import find_targets
+
+    try:
+        return find_targets([script])[0].key
+    except UsageError:  # it is gone, and its deliveries need not be
+        return str(Path(script).absolute())
 
 
 def script_of(journal: Path) -> str:
@@ -82,6 +105,17 @@ def recorded(records: "Records", id: int) -> "Delivery":
     return delivery
 
 
+def named(name: str, port: int | None = None, script: str | None = None) -> list[Exported]:
+    """Return what a file of this name holds, `-` for stdin, or the delivery of this number.
+
+    Raises `HfhooksError` if it is not there, or holds something else.
+    """
+    if not (name.isascii() and name.isdigit()) or Path(name).exists():
+        return read_payloads(name)
+    with opened(port, script) as records:
+        return [Exported.of(recorded(records, int(name)))]
+
+
 def since_when(age: str | None) -> float:
     """Return when that was, in seconds since 1970. Raises `UsageError`."""
     if age is None:
@@ -92,7 +126,8 @@ def since_when(age: str | None) -> float:
     return time.time() - float(found[1]) * UNITS[found[2]]
 
 
-def _root() -> Path:
+def state_root() -> Path:
+    """Return the folder below which journals are."""
     from hfhooks.settings import load_settings  # slower than all else, and seldom needed
 
     return load_settings().state_dir or state_folder()

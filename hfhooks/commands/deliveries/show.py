@@ -34,13 +34,7 @@ def show(
     if payload:
         write_data(delivery.body)
     elif as_json:
-        exported = Exported(
-            delivery.endpoint,
-            delivery.body,
-            delivery.headers,
-            delivery.query,
-            delivery.received_at,
-        )
+        exported = Exported.of(delivery)
         rows = [
             {**vars(attempt), "answer": attempt.answer.decode(errors="replace")}
             for attempt in attempts

@@ -1,14 +1,18 @@
 """What of an exception is the user's own."""
 
 import os
+import re
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_users", "users_frames", "users_text", "users_traceback"]
+__all__ = ["is_users", "users_frames", "users_lines", "users_text", "users_traceback"]
 
+FRAME = re.compile(r'  File "(.+)", line \d+')
+"""How a frame of a traceback begins; its code follows, further in."""
 MOST_FRAMES = 5
 LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
@@ -22,7 +26,7 @@ def is_users(file: str) -> bool:
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    folders = [*map(sysconfig.get_path, LIBRARIES), str(Path(__file__).parents[1])]
+    folders = [*map(sysconfig.get_path, LIBRARIES), str(Path(__file__).parent)]
     return (*(f"{folder}{os.sep}" for folder in folders), "<frozen ")
 
 
@@ -42,10 +46,27 @@ def users_text(error: BaseException, otherwise: str = "") -> str:
     return otherwise
 
 
-def users_frames(error: BaseException | None) -> list[str]:
+def users_frames(error: BaseException | None, are_all_wanted: bool = False) -> list[str]:
     """Return the lines of a traceback that are about the user's own code, if they tell a way."""
     trace = traceback.extract_tb(error.__traceback__ if error else None)
+    if are_all_wanted:
+        return "".join(traceback.format_list(trace)).splitlines()
     frames = [frame for frame in trace if is_users(frame.filename)]
     if len(frames) < 2:  # the message has the place
         return []
     return "".join(traceback.format_list(frames[-MOST_FRAMES:])).splitlines()
+
+
+def users_lines(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a traceback without the frames of libraries; all if these are all."""
+    kept: list[str] = []
+    is_hidden, has_users = False, False
+    for line in lines:
+        if found := FRAME.match(line):
+            is_hidden = not is_users(found[1])
+            has_users |= not is_hidden
+        elif not line.startswith("    "):
+            is_hidden = False
+        if not is_hidden:
+            kept.append(line)
+    return kept if has_users else list(lines)

@@ -1,0 +1,90 @@
+"""What the shell offers when a person presses Tab.
+
+Nothing may be said there, so what goes wrong offers nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import TypeAlias
+
+from hfhooks.state import journals, running_servers
+
+__all__ = ["delivery_ids", "endpoint_names", "event_names", "payload_names", "words"]
+
+Offer: TypeAlias = str | tuple[str, str]
+"""A word, with what it means."""
+MOST = 30
+"""Deliveries that are offered, the newest first."""
+FILES = ("*.json", "*.jsonl")
+
+
+def _quietly(find: Callable[[], Iterator[Offer]]) -> Callable[[str], list[Offer]]:
+    @wraps(find)
+    def offer(incomplete: str) -> list[Offer]:
+        try:
+            return [each for each in find() if _word(each).startswith(incomplete)]
+        except Exception:  # noqa: BLE001 # whatever it is, here nobody can do anything about it
+            return []
+
+    offer.__annotations__ = {"incomplete": str, "return": list}  # typer reads them
+    del offer.__wrapped__  # and would read those of `find`
+    return offer
+
+
+def _word(offer: Offer) -> str:
+    return offer if isinstance(offer, str) else offer[0]
+
+
+@_quietly
+def endpoint_names() -> Iterator[Offer]:
+    """Offer the endpoints of the running servers, or of the one that ran last."""
+    from hfhooks.gateway.memory import known
+
+    if servers := running_servers():
+        yield from dict.fromkeys(each["name"] for server in servers for each in server.endpoints)
+    else:
+        yield from (endpoint.name for endpoint in known(_journal().parent))
+
+
+@_quietly
+def delivery_ids() -> Iterator[Offer]:
+    """Offer the newest deliveries."""
+    return _deliveries()
+
+
+@_quietly
+def payload_names() -> Iterator[Offer]:
+    """Offer what `replay` takes: files in this folder, and the newest deliveries."""
+    yield from sorted(str(path) for pattern in FILES for path in Path().glob(pattern))
+    yield from _deliveries()
+
+
+@_quietly
+def event_names() -> Iterator[Offer]:
+    """Offer the events that `trigger` sends."""
+    from hfhooks.samples import SAMPLES
+
+    yield from SAMPLES.items()
+
+
+def words(*offered: str) -> Callable[[str], list[Offer]]:
+    """Offer these."""
+    return _quietly(lambda: iter(offered))
+
+
+def _deliveries() -> Iterator[Offer]:
+    from hfhooks.gateway.records import Records, Wanted
+
+    with Records(_journal()) as records:
+        for row in records.summaries(Wanted(limit=MOST)):
+            about = (row.status, row.endpoint, row.event, row.repo)
+            yield str(row.id), " ".join(filter(None, about))
+
+
+def _journal() -> Path:
+    """Return the journal of the running server, or the one that was used last."""
+    from hfhooks.commands.deliveries.records import state_root
+
+    servers = running_servers()
+    return Path(servers[0].journal) if servers else journals(state_root())[0]
