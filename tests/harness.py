@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -91,6 +93,25 @@ def run_command(
     return subprocess.CompletedProcess(
         result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
     )
+
+
+def at_terminal(
+    *arguments: str, typed: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `hfhooks` where a person sits; `stdout` is all that he sees."""
+    environment = {**os.environ, "TERM": "xterm", **(env or {})}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cwd or ".")
+        os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment)
+    os.write(terminal, typed.encode())
+    shown = b""
+    with suppress(OSError):  # the terminal's end
+        while chunk := os.read(terminal, 65536):
+            shown += chunk
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return subprocess.CompletedProcess(arguments, code, shown.decode(errors="replace"), "")
 
 
 class Server:

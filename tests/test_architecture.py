@@ -163,6 +163,7 @@ def test_the_tests_mirror_the_package() -> None:
             "custom_server",
             "gradio",
             "disks",
+            "everywhere",
             "journal_machine",
             "reload",
             "space",

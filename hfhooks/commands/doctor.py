@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,13 +21,26 @@ from hfhooks.secret import advice, environment_secrets
 from hfhooks.state import check_private, journals, running_servers
 from hfhooks.worker.loading import DEFAULT_SCRIPTS, find_targets
 
+if TYPE_CHECKING:
+    from hfhooks.settings import Settings
+
 ScriptToLoad = Annotated[
     str | None,
     typer.Argument(metavar="[SCRIPT]", help="A script to load. Default: that of this folder."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
-LIBRARIES = ("fastapi", "starlette", "uvicorn", "pydantic", "uvloop", "httptools")
+LIBRARIES = (
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "typer",
+    "watchfiles",
+    "pyngrok",
+    "huggingface_hub",
+    "gradio",
+)
 MOST_JOURNALS = 5
 
 
@@ -70,7 +83,10 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
 
 
 def _python() -> Check:
-    known = ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))
+    from hfhooks.gateway.sqlite import VERSION
+
+    found = [f"{name} {found}" for name in LIBRARIES if (found := _version(name))]
+    known = ", ".join([*found, f"SQLite {VERSION}"])
     system = f"{platform.system()} {platform.machine()}"
     text = f"hfhooks {__version__}, Python {platform.python_version()}, {system}; {known}"
     return Check("ok", "versions", text)
@@ -100,7 +116,7 @@ def _settings() -> Iterator[Check]:
 
     settings = load_settings()
     yield _port(settings.host, settings.port)
-    yield _tunnel(settings.tunnel, settings.public_url)
+    yield from _guarded("tunnel", lambda: _tunnel(settings))
 
 
 def _port(host: str, port: int) -> Check:
@@ -116,26 +132,40 @@ def _port(host: str, port: int) -> Check:
     return Check("ok", "port", f"{port} is free.")
 
 
-def _tunnel(tunnel: str, public_url: str | None) -> Check:
-    if public_url or tunnel not in ("auto", "ngrok"):
-        return Check("ok", "tunnel", public_url or tunnel)
-    has_token = bool(os.environ.get("NGROK_AUTHTOKEN"))
-    agent = shutil.which("ngrok")
-    if not has_token:
+def _tunnel(settings: "Settings") -> Iterator[Check]:
+    from hfhooks.tunnels import chosen, chosen_name
+
+    chosen(settings)  # says what is missing for it
+    name = chosen_name(settings)
+    if name == "none":
         help = "Set NGROK_AUTHTOKEN, or choose --tunnel cloudflared, ssh, or --public-url."
-        return Check("warning", "tunnel", "no public URL: NGROK_AUTHTOKEN is not set.", help)
-    where = f"its program is {agent}" if agent else "its program is fetched when it is needed"
-    return Check("ok", "tunnel", f"ngrok; {where}.")
+        is_wanted = settings.tunnel == "none"
+        text = "none is wanted." if is_wanted else "no public URL: NGROK_AUTHTOKEN is not set."
+        yield Check("ok" if is_wanted else "warning", "tunnel", text, None if is_wanted else help)
+    elif name == "ngrok":
+        yield _ngrok()
+    else:
+        yield Check("ok", "tunnel", settings.public_url or settings.ssh_host or name)
+
+
+def _ngrok() -> Check:
+    from hfhooks.tunnels.ngrok import TOKEN_HELP, looked_at
+
+    has_token, path, version = looked_at()
+    if not has_token:
+        return Check("error", "tunnel", "ngrok is chosen, and has no authtoken.", TOKEN_HELP)
+    agent = f"its agent is {path}, version {version}" if version else "its agent is fetched"
+    return Check("ok", "tunnel", f"ngrok, with an authtoken; {agent}.")
 
 
 def _state() -> Iterator[Check]:
     root = state_root()
     check_private(root, is_ours=False)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not os.access(root, os.W_OK):
-        yield Check("error", "state", f"{root} cannot be written to.", f"chmod u+w {root}")
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        yield Check("error", "state", f"{there} cannot be written to.", f"chmod u+w {there}")
         return
-    free = shutil.disk_usage(root).free // (1024 * 1024)
+    free = shutil.disk_usage(there).free // (1024 * 1024)
     status = "ok" if free >= 64 else "error"
     yield Check(status, "state", f"{root}, {free} MiB free.")
 
@@ -175,11 +205,11 @@ def _script(script: str | None) -> Iterator[Check]:
 
 
 def _hub() -> Iterator[Check]:
-    if not (os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")):
+    from hfhooks.hub.account import account, has_token
+
+    if not has_token():
         yield Check("ok", "hub", "no token is set, so the Hub is not asked.")
         return
-    from hfhooks.hub.account import account
-
     known = account()
     yield Check("ok", "hub", f"the token is that of {known.name}, with {known.webhooks} webhooks.")
     for url in known.disabled:

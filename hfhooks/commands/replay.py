@@ -197,7 +197,8 @@ def _shown(sent: Iterable[Sent], requests: Sequence[Request], as_json: bool) -> 
     has_failed = False
     for number, one in enumerate(sent, 1):
         has_failed |= one.has_failed
-        progress("")  # what is said of this one takes its place
+        if len(requests) > SAY_EVERY:
+            progress("")  # what is said of this one takes its place
         if as_json:
             print_data(json.dumps(one.as_json()))
         else:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from hfhooks.errors import DiskError, JournalError, JournalFull
 
-__all__ = ["DISK_ERRORS", "Reader", "code_of", "connect", "damaged", "explained"]
+__all__ = ["DISK_ERRORS", "VERSION", "Reader", "code_of", "connect", "damaged", "explained"]
 
 T = TypeVar("T")
+VERSION = sqlite3.sqlite_version
 
 DISK_ERRORS = (
     sqlite3.SQLITE_BUSY,

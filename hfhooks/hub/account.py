@@ -1,10 +1,11 @@
 """Whose token this is, and which of the account's webhooks do not work."""
 
+import os
 from dataclasses import dataclass
 
 from hfhooks.errors import HfhooksError
 
-__all__ = ["Account", "HubError", "account"]
+__all__ = ["Account", "HubError", "account", "has_token"]
 
 
 class HubError(HfhooksError):
@@ -21,6 +22,15 @@ class Account:
     webhooks: int
     disabled: tuple[str, ...]
     """URLs of those that the Hub sends nothing to."""
+
+
+def has_token() -> bool:
+    """Tell whether there is a token, in the environment or as `hf auth login` has kept it."""
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        return any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+    return get_token() is not None
 
 
 def account() -> Account:

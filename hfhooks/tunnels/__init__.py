@@ -55,7 +55,7 @@ TABLE = {
 
 def chosen(settings: Settings) -> Tunnel | None:
     """Return the tunnel that is asked for. Raises `UsageError` where too little is said."""
-    name = _name(settings)
+    name = chosen_name(settings)
     if name == "none":
         return None
     if settings.public_url and name != "fixed":
@@ -66,7 +66,8 @@ def chosen(settings: Settings) -> Tunnel | None:
     return make(settings)
 
 
-def _name(settings: Settings) -> str:
+def chosen_name(settings: Settings) -> str:
+    """Return the name of the tunnel that is asked for, `none` where there is to be none."""
     if settings.tunnel != "auto":
         return settings.tunnel
     if settings.public_url:

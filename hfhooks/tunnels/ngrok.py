@@ -28,7 +28,7 @@ from hfhooks.tunnels import Report
 from hfhooks.tunnels.probe import ProxyOut
 from hfhooks.tunnels.programs import guarded, private_folder
 
-__all__ = ["Ngrok"]
+__all__ = ["TOKEN_HELP", "Ngrok", "looked_at"]
 
 START_WITHIN = 10.0
 """Seconds for the agent to be in session with ngrok."""
@@ -278,8 +278,7 @@ def _of_version_3(content: dict[str, Any]) -> dict[str, Any]:
 
 def _installed(say: Callable[[str], object]) -> str:
     """Return the path of the agent, which is fetched if there is none. Raises `TunnelError`."""
-    wanted = os.environ.get("PYNGROK_NGROK_PATH")
-    path = wanted or _on_path() or conf.DEFAULT_NGROK_PATH
+    path = _agent_path()
     if Path(path).exists():
         return path
     # pyngrok would print to stdout, which is for data.
@@ -292,6 +291,26 @@ def _installed(say: Callable[[str], object]) -> str:
         text = f"the ngrok agent is not installed and cannot be fetched: {reason}."
         raise TunnelError(text, help) from error
     return path
+
+
+def _agent_path() -> str:
+    return os.environ.get("PYNGROK_NGROK_PATH") or _on_path() or conf.DEFAULT_NGROK_PATH
+
+
+def looked_at() -> tuple[bool, str, str | None]:
+    """Return whether there is an authtoken, where the agent is, and its version if it is there.
+
+    Raises `TunnelError` where ngrok's own configuration, or the agent, is broken.
+    """
+    path = _agent_path()
+    version = None
+    if Path(path).exists():
+        try:
+            asked = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise TunnelError(f"{path} does not work: {error}", "Install it anew.") from error
+        version = asked.stdout.decode(errors="replace").strip().rpartition(" ")[2]
+    return bool(_agent_settings().get("authtoken")), path, version
 
 
 def _on_path() -> str | None:

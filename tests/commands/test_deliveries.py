@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfhooks.exported import Exported
+from hfhooks.gateway.records import Records
+from hfhooks.payload_files import read_payloads
+from hfhooks.sender import Request, replayed, send
+from hfhooks.state import RunningServer
 from tests.harness import COMMAND, Server, payload_bytes, run_command, wait_until
 
 Script = Callable[..., Path]
@@ -220,11 +224,51 @@ def test_the_bytes_stay_as_they_came(own: Any, tmp_path: Path, body: bytes) -> N
     assert (newest != id, again.stdout) == (True, body)
 
 
-@given(st.binary() | st.text().map(str.encode))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_is_exported_comes_back(body: bytes) -> None:
-    exported = Exported("a/b", body, (("webhook-id", "w1"),), "x=1")
-    assert Exported.from_json(json.loads(json.dumps(exported.as_json()))) == exported
+ODD_NUMBERS = st.sampled_from(["1e999", "-0", "1E+2", "9" * 400, "0.10"])
+KEYS = st.sampled_from(["event", "repo", "a", "\u00e9", "\U0001f917"])
+SPACES = st.text(" \t\r\n", max_size=3)
+
+
+@st.composite
+def odd_payloads(draw: st.DrawFn) -> bytes:
+    """Return JSON as nobody's encoder writes it: keys twice, odd spacing, odd numbers."""
+    members = draw(st.lists(st.tuples(KEYS, ODD_NUMBERS | st.text().map(json.dumps))))
+    texts = [f"{draw(SPACES)}{json.dumps(key)}:{draw(SPACES)}{value}" for key, value in members]
+    text = f"{draw(SPACES)}{{{','.join(texts)}{draw(SPACES)}}}{draw(SPACES)}"
+    return text.encode("utf-8", "surrogatepass" if draw(st.booleans()) else "replace")
+
+
+@given(odd_payloads() | st.binary() | st.text().map(str.encode))
+@settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_whatever_came_survives_export_replay_and_show(
+    raw: tuple[RunningServer, Path], body: bytes
+) -> None:
+    server, file = raw
+    first = send(server, Request("/webhooks/raw", body, {"content-type": "application/json"}))
+    with Records(Path(server.journal)) as records:
+        recorded = records.delivery(first.id or 0)
+        assert recorded and recorded.body == body
+        file.write_text(json.dumps(Exported.of(recorded).as_json()))
+        [read] = read_payloads(str(file))
+        again = send(server, replayed(server.endpoints, read))
+        copy = records.delivery(again.id or 0)
+    assert (first.body, again.body) == (body, body)
+    assert copy and (copy.body, copy.is_replay) == (body, True)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Path]]:
+    """A server that gives back what it gets, and a file to export to."""
+    folder = tmp_path_factory.mktemp("raw")
+    (folder / "app.py").write_text(TEXT)
+    with Server(folder / "app.py", env={"XDG_STATE_HOME": str(folder)}) as server:
+        assert server.ready
+        [announced] = (folder / "hfhooks" / "servers").glob("*.json")
+        yield RunningServer(**json.loads(announced.read_text())), folder / "delivery.json"
 
 
 def test_what_failed_is_retried(own: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes import fake_hub
 from tests.harness import payload_bytes, run_command, wait_until
+from tests.tunnels.conftest import NgrokAgent, install
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -17,7 +18,7 @@ ONE = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef one(payload)
 SOUND = {"HFHOOKS_PORT": "0", "WEBHOOK_SECRET": "a-secret-of-ours", "NGROK_AUTHTOKEN": "x" * 40}
 
 
-def checked(*arguments: str, cwd: Path, code: int = 0, **env: str) -> dict[str, dict[str, Any]]:
+def checked(*arguments: str, cwd: Path, code: int = 0, **env: Any) -> dict[str, dict[str, Any]]:
     """Return the worst check of each name."""
     result = run_command("doctor", *arguments, "--json", cwd=cwd, env=SOUND | env)
     assert result.returncode == code, (result.stdout, result.stderr)
@@ -123,6 +124,53 @@ def test_a_hub_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     found = checked(cwd=tmp_path, code=1, **env)
     assert "the Hub does not answer" in found["hub"]["text"]
     assert "hf_t0ken" not in json.dumps(found)
+
+
+def test_a_token_that_was_kept_counts_too(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_t0ken")
+    with fake_hub() as hub:
+        found = checked(cwd=tmp_path, HF_TOKEN_PATH=str(tmp_path / "token"), HF_ENDPOINT=hub.url)
+        assert hub.tokens == {"Bearer hf_t0ken"}
+    assert found["hub"]["text"].startswith("the token is that of discussion-bot")
+
+
+def test_ngroks_agent_is_asked_for_its_version(tmp_path: Path) -> None:
+    agent = NgrokAgent(tmp_path)
+    install("ngrok", agent.program.parent)
+    found = checked(cwd=tmp_path, **agent.env)
+    assert f"with an authtoken; its agent is {agent.program}, version 3." in found["tunnel"]["text"]
+
+
+def test_an_agent_that_does_not_work_is_an_error(tmp_path: Path) -> None:
+    agent = NgrokAgent(tmp_path)
+    agent.program.parent.mkdir()
+    agent.program.write_text("#!/bin/sh\nexit 1")
+    agent.program.chmod(0o755)
+    found = checked(cwd=tmp_path, code=1, **agent.env)
+    assert f"{agent.program} does not work" in found["tunnel"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "status", "said"),
+    [
+        ("none", "ok", "none is wanted."),
+        ("auto", "warning", "no public URL: NGROK_AUTHTOKEN is not set."),
+        ("ngrok", "error", "ngrok is chosen, and has no authtoken."),
+        ("cloudflared", "error", "the program cloudflared is not installed."),
+        ("ssh", "error", "--tunnel ssh needs a host."),
+    ],
+)
+def test_what_a_tunnel_lacks_is_said(tmp_path: Path, tunnel: str, status: str, said: str) -> None:
+    code = 1 if status == "error" else 0
+    env = {"NGROK_AUTHTOKEN": "", "PATH": str(tmp_path), "HFHOOKS_TUNNEL": tunnel}
+    found = checked(cwd=tmp_path, code=code, **env)
+    assert found["tunnel"]["status"] == status
+    assert said in found["tunnel"]["text"]
+
+
+def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
+    checked(cwd=tmp_path, HFHOOKS_STATE_DIR=str(tmp_path / "none" / "yet"))
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("setting", ["HFHOOKS_PORT", "HFHOOKS_WAIT"])

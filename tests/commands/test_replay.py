@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import run_command, wait_until
+from tests.harness import at_terminal, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -440,3 +440,93 @@ def test_a_url_gets_what_the_hub_would_send(start: Start, script: Script) -> Non
 def test_other_wrong_usage_is_said(arguments: list[str], code: int, said: str) -> None:
     result = run_command("replay", str(PULL), *arguments)
     assert (result.returncode, said in result.stderr) == (code, True), result.stderr
+
+
+def test_last_alone_is_the_last_one(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    for path in (PULL, PUSH):
+        server.post("name", path.read_bytes())
+    assert json.loads(run_command("replay", "--last").stdout) == {"name": "coyotte508/test-s3"}
+    assert run_command("replay", "--last", "--json").returncode == 0
+    wrong = run_command("replay", "--last", "0")
+    assert (wrong.returncode, "--last" in wrong.stderr) == (2, True)
+
+
+def test_many_are_replayed_only_if_that_is_meant(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    assert server.ready
+    many = json.dumps([json.loads(PULL.read_bytes())] * 101).encode()
+    result = run_command("replay", "-", stdin=many)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "error: these are 101 deliveries.",
+        "help: If all of them are meant: --yes",
+    ]
+    result = run_command("replay", "-", "--yes", "--json", stdin=many)
+    assert (result.returncode, len(result.stdout.splitlines())) == (0, 101)
+    assert run_command("replay", "--last", "1000000", "--dry-run").returncode == 0
+
+
+def test_a_recorded_delivery_is_called_without_a_server(start: Start, script: Script) -> None:
+    path = script(ONE)
+    server = start(path)
+    server.post("name", PULL.read_bytes())
+    server.stop()
+    for names in (["1"], ["--last"]):
+        result = run_command("replay", *names, "--offline", str(path))
+        assert (result.returncode, json.loads(result.stdout)) == (
+            0,
+            {"name": "openai-community/gpt2"},
+        )
+    assert run_command("replay", "404", "--offline", str(path)).returncode == 1
+
+
+def test_what_is_no_payload_is_replayed_too(start: Start, script: Script) -> None:
+    path = script(TWICE)
+    server = start(path)
+    server.post("first", b"no JSON at all")
+    assert json.loads(run_command("replay", "1").stdout)["body"] == "no JSON at all"
+    assert run_command("replay", "1", "--dry-run").stdout == "✓ first  wants it\n"
+    assert run_command("explain", "1").returncode == 0
+    server.stop()
+    offline = run_command("replay", "1", "--offline", str(path))
+    assert json.loads(offline.stdout)["body"] == "no JSON at all"
+
+
+@pytest.mark.parametrize("option", [["--dry-run"], ["--to", "name"]])
+def test_what_a_url_cannot_do_is_wrong_usage(option: list[str]) -> None:
+    result = run_command("replay", str(PULL), "--url", "http://127.0.0.1:9/x", *option)
+    assert (result.returncode, "need a server or --offline" in result.stderr) == (2, True)
+
+
+def test_explain_knows_the_endpoints_without_a_server(start: Start, script: Script) -> None:
+    path = script(SEVERAL)
+    lines = [
+        "· push  event discussion:create is not repo.content",
+        "✓ talk  wants it",
+        "· comment  event discussion:create is not discussion.comment",
+    ]
+    missing = run_command("explain", str(PULL))
+    assert missing.returncode == 3
+    assert missing.stderr.splitlines() == [
+        "error: no server is running.",
+        "help: Name a script: --script app.py",
+    ]
+    assert run_command("explain", str(PULL), "--script", str(path)).stdout.splitlines() == lines
+    server = start(path)
+    server.post("push", PULL.read_bytes())
+    server.stop()
+    assert run_command("explain", str(PULL)).stdout.splitlines() == lines
+    assert run_command("explain", "1", "--script", str(path)).stdout.splitlines() == lines
+
+
+def test_at_a_terminal_many_are_asked_about_and_counted(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    for _ in range(12):
+        server.post("name", PULL.read_bytes())
+    shown = at_terminal("replay", "--last", "12").stdout
+    assert "1 of 12 replayed" in shown and "12 of 12" not in shown
+    assert shown.count("200 succeeded") == 12
+    many = script(json.dumps([json.loads(PULL.read_bytes())] * 101), "many.json")
+    shown = at_terminal("replay", str(many), typed="n\n").stdout
+    assert "Replay 101 deliveries? [y/N]" in shown and "succeeded" not in shown
