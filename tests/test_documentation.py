@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from hfhooks.events import ACTIONS
+from hfhooks.samples import sample
 from hfhooks.settings import Settings
-from tests.harness import EXAMPLES, run_command, wait_until
+from tests.harness import EXAMPLES, post, run_command, wait_until
 
 ROOT = EXAMPLES.parent
 COMMANDS = ["init", "serve", "trigger", "replay", "explain", "print-urls", "deliveries", "doctor"]
@@ -45,6 +47,58 @@ def test_the_first_page_is_what_a_reader_sees(readme_server: Any) -> None:
     url = local_url(readme_server)
     shown = readme_server.said.replace(url, "http://127.0.0.1:7860")
     assert shown == blocks("text")[0]
+
+
+def test_from_an_empty_folder_to_a_handled_event(start: Callable[..., Any], tmp_path: Path) -> None:
+    commands = [shlex.split(line, comments=True)[1:] for line in blocks("sh")[0].splitlines()]
+    init, serve, trigger = commands
+    assert run_command(*init, cwd=tmp_path).returncode == 0
+    assert serve == ["serve"]
+    server = start(cwd=tmp_path)
+    assert server.ready
+    assert run_command(*trigger).returncode == 0
+    wait_until(lambda: [line["status"] for line in server.deliveries] == ["succeeded"])
+
+
+FALLIBLE = """
+
+@webhook_endpoint(on="discussion")
+def answer(payload: WebhookPayload):
+    import json
+    from pathlib import Path
+
+    flag = Path(__file__).with_name("flag")
+    text = "{}" if flag.exists() else ""
+    flag.touch()
+    reply = json.loads(text)
+    return reply
+"""
+
+
+def test_each_delivery_is_a_line_as_shown(start: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(blocks("python")[0] + FALLIBLE)
+    server = start(tmp_path / "app.py", as_json=False)
+    url = f"{local_url(server)}/webhooks"
+
+    def tell(name: str, event: str, repo: str, shown: str, **headers: str) -> None:
+        post(f"{url}/{name}", sample(event, repo), **headers)
+        wait_until(lambda: shown in server.stderr)
+
+    tell("retrain", "repo.content:update", "dataset:me/data", "#1", webhook_id="w1")
+    tell("answer", "discussion:create", "model:me/bot", "attempt 2")
+    tell("retrain", "repo:create", "model:me/new", "#3")
+    assert run_command("replay", "1").returncode == 0
+    wait_until(lambda: "#4" in server.stderr)
+    tell("retrain", "repo.content:update", "dataset:me/data", "a duplicate", webhook_id="w1")
+    shown = [line for line in server.said.splitlines() if re.match(r"\d\d:|    ", line)]
+    assert masked("\n".join(shown)) == masked(blocks("log")[0])
+
+
+def masked(log: str) -> list[str]:
+    """Return lines without what is different each time."""
+    for changing in (r"^\d\d:\d\d:\d\d", r"\d+ ms", r"in \d+ s", r'".*app.py", line \d+'):
+        log = re.sub(changing, "_", log, flags=re.MULTILINE)
+    return log.splitlines()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -100,7 +154,7 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 
 
 IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}
-IN_WORDS["max_body"] = "1MiB"
+IN_WORDS |= {"max_body": "1MiB", "verbose": "off"}
 IN_WORDS |= dict.fromkeys(("domain", "ssh_host", "public_url"), "| |")
 """Defaults that are no values."""
 
@@ -111,6 +165,15 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert f"`--{name.replace('_', '-')}`" in row and f"`{name}`" in row
         default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
         assert default in row
+
+
+def test_help_has_the_default_and_the_variable_of_every_setting() -> None:
+    help = " ".join(run_command("serve", "--help").stdout.split())
+    for name, field in Settings.model_fields.items():
+        default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
+        known = "" if default == "| |" else f"default: .*{re.escape(default)}.*; "
+        option = f"--{name.replace('_', '-')} [^\\[]*\\[{known}env: HFHOOKS_{name.upper()}\\]"
+        assert re.search(option, help), option
 
 
 def test_the_lines_of_a_tunnel_are_json() -> None:

@@ -120,7 +120,7 @@ def test_the_hub_is_asked_where_there_is_a_token(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    env = {"HF_TOKEN": "hf_t0ken", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    env: dict[str, Any] = {"HF_TOKEN": "hf_t0ken", "HF_ENDPOINT": "http://127.0.0.1:9"}
     found = checked(cwd=tmp_path, code=1, **env)
     assert "the Hub does not answer" in found["hub"]["text"]
     assert "hf_t0ken" not in json.dumps(found)
@@ -137,7 +137,7 @@ def test_a_token_that_was_kept_counts_too(tmp_path: Path) -> None:
 def test_ngroks_agent_is_asked_for_its_version(tmp_path: Path) -> None:
     agent = NgrokAgent(tmp_path)
     install("ngrok", agent.program.parent)
-    found = checked(cwd=tmp_path, **agent.env)
+    found = checked(cwd=tmp_path, code=0, **agent.env)
     assert f"with an authtoken; its agent is {agent.program}, version 3." in found["tunnel"]["text"]
 
 
