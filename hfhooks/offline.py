@@ -9,6 +9,7 @@ from typing import Any
 
 from hfhooks.child import Child
 from hfhooks.endpoints import Endpoint
+from hfhooks.errors import LoadError
 from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
 from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import judge
@@ -18,6 +19,11 @@ from hfhooks.worker.loading import Target
 from hfhooks.worker.spawn import WorkerProcess
 
 __all__ = ["OfflineScript", "endpoints_of", "loaded"]
+
+BACKGROUND = 60.0
+"""Seconds that background tasks get when all handlers have answered."""
+LONGEST_LOAD = 30.0
+"""Seconds after which a script is given up whose endpoints are all that is wanted."""
 
 
 class OfflineScript:
@@ -56,21 +62,33 @@ class OfflineScript:
 
 
 @asynccontextmanager
-async def loaded(targets: Sequence[Target]) -> AsyncIterator[OfflineScript]:
-    """Load scripts in a worker for as long as they are called. Raises `LoadError`."""
+async def loaded(
+    targets: Sequence[Target], patience: float | None = None
+) -> AsyncIterator[OfflineScript]:
+    """Load scripts in a worker for as long as they are called.
+
+    Raises `LoadError`, also where it takes more than `patience` seconds.
+    """
     child = Child(WorkerProcess())
     try:
-        endpoints = await child.load(targets)
+        async with asyncio.timeout(patience):
+            endpoints = await child.load(targets)
         yield OfflineScript(child.client, endpoints)
+    except TimeoutError:
+        child.kill()
+        raise LoadError(f"{targets[0].label}: still loading after {patience:g} s.") from None
+    except BaseException:
+        child.kill()  # whoever gives up does not wait for a handler
+        raise
     finally:
-        await child.stop(60)
+        await child.stop(BACKGROUND)
 
 
 def endpoints_of(targets: Sequence[Target]) -> list[dict[str, Any]]:
     """Return the endpoints of scripts, as in the `ready` line. Raises `LoadError`."""
 
     async def described() -> list[dict[str, Any]]:
-        async with loaded(targets) as handlers:
+        async with loaded(targets, LONGEST_LOAD) as handlers:
             return handlers.described
 
     return asyncio.run(described())

@@ -15,7 +15,7 @@ import typer
 
 from hfhooks import __version__
 from hfhooks.commands.deliveries.records import state_root
-from hfhooks.console import Check, print_checks, print_data
+from hfhooks.console import Check, print_checks, print_data, progress
 from hfhooks.errors import HfhooksError
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.state import check_private, journals, running_servers
@@ -200,7 +200,11 @@ def _script(script: str | None) -> Iterator[Check]:
     from hfhooks.offline import endpoints_of
 
     targets = find_targets([script] if script else [])
-    names = [endpoint["name"] for endpoint in endpoints_of(targets)]
+    progress(f"loading {targets[0].label} …")
+    try:
+        names = [endpoint["name"] for endpoint in endpoints_of(targets)]
+    finally:
+        progress("")
     yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")
 
 

@@ -13,7 +13,7 @@ from hfhooks.commands.deliveries.records import (
     named,
     server_if_any,
 )
-from hfhooks.console import print_verdicts
+from hfhooks.console import print_verdicts, progress
 from hfhooks.errors import StartError
 from hfhooks.sender import Endpoints, verdicts
 
@@ -52,7 +52,10 @@ def _endpoints(port: int | None, script: str | None) -> Endpoints:
         from hfhooks.offline import endpoints_of
         from hfhooks.worker.loading import find_targets
 
-        return endpoints_of(find_targets([script]))
+        progress(f"loading {script} …")
+        endpoints = endpoints_of(find_targets([script]))
+        progress("")
+        return endpoints
     if server := server_if_any(port):
         return server.endpoints
     from hfhooks.gateway.memory import known

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace as but
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -72,8 +73,6 @@ MANY = 100
 """Deliveries beyond which a person is asked first."""
 MOST = 1_000_000
 """Deliveries that are looked for."""
-SAY_EVERY = 10
-"""Deliveries beyond which it is said how many there are still to come."""
 
 
 def replay(
@@ -126,7 +125,8 @@ def replay(
         has_failed = _call_all(offline, found, to, dry_run, as_json)
     elif url:
         requests = [_plain(url, one) for one in found]
-        has_failed = _shown((post(url, one, allow_remote) for one in requests), requests, as_json)
+        calls = [partial(post, url, one, allow_remote) for one in requests]
+        has_failed = _in_turn(calls, as_json)
     else:
         has_failed = _send_all(find_server(port), found, to, dry_run, as_json)
     raise typer.Exit(1 if has_failed else 0)
@@ -167,16 +167,18 @@ def _call_all(
     from hfhooks.offline import loaded  # and what a server consists of
 
     async def call() -> bool:
+        progress(f"loading {script} …")
         async with loaded(find_targets([script])) as handlers:
+            progress("")
             if dry_run:
                 _explain_all(handlers.described, found, to, as_json)
                 return False
-            has_failed = False
-            for one in found:
-                request = replayed(handlers.described, one, to)
-                sent = await handlers.call(request, one.payload)
-                has_failed |= _shown([sent], [], as_json)
-            return has_failed
+            requests = [replayed(handlers.described, one, to) for one in found]
+            sent = [
+                _shown(await handlers.call(request, one.payload), as_json)
+                for request, one in zip(requests, found, strict=True)
+            ]
+            return any(sent)
 
     return asyncio.run(call())
 
@@ -188,24 +190,28 @@ def _send_all(
     if dry_run:
         _explain_all(server.endpoints, found, to, as_json)
         return False
-    requests = [replayed(server.endpoints, one, to) for one in found]
-    return _shown((send(server, one) for one in requests), requests, as_json)
+    calls = [partial(send, server, replayed(server.endpoints, one, to)) for one in found]
+    return _in_turn(calls, as_json)
 
 
-def _shown(sent: Iterable[Sent], requests: Sequence[Request], as_json: bool) -> bool:
-    """Show what becomes of each; tell whether a handler failed."""
+def _in_turn(calls: Sequence[Callable[[], Sent]], as_json: bool) -> bool:
+    """Make the calls one after the other, and show what comes of each; tell whether one failed."""
     has_failed = False
-    for number, one in enumerate(sent, 1):
-        has_failed |= one.has_failed
-        if len(requests) > SAY_EVERY:
-            progress("")  # what is said of this one takes its place
-        if as_json:
-            print_data(json.dumps(one.as_json()))
-        else:
-            print_sent(one)
-        if number < len(requests) > SAY_EVERY:
-            progress(f"{number} of {len(requests)} replayed")
+    for number, call in enumerate(calls, 1):
+        progress(f"{number} of {len(calls)} …")
+        sent = call()
+        progress("")
+        has_failed |= _shown(sent, as_json)
     return has_failed
+
+
+def _shown(sent: Sent, as_json: bool) -> bool:
+    """Show what became of one; tell whether a handler failed."""
+    if as_json:
+        print_data(json.dumps(sent.as_json()))
+    else:
+        print_sent(sent)
+    return sent.has_failed
 
 
 def _plain(url: str, one: Exported) -> Request:

@@ -1,12 +1,16 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.harness import at_terminal, run_command, wait_until
+from tests.harness import COMMAND, at_terminal, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -525,8 +529,39 @@ def test_at_a_terminal_many_are_asked_about_and_counted(start: Start, script: Sc
     for _ in range(12):
         server.post("name", PULL.read_bytes())
     shown = at_terminal("replay", "--last", "12").stdout
-    assert "1 of 12 replayed" in shown and "12 of 12" not in shown
+    assert "1 of 12 …" in shown and "12 of 12 …" in shown
     assert shown.count("200 succeeded") == 12
     many = script(json.dumps([json.loads(PULL.read_bytes())] * 101), "many.json")
     shown = at_terminal("replay", str(many), typed="n\n").stdout
     assert "Replay 101 deliveries? [y/N]" in shown and "succeeded" not in shown
+
+
+def test_ctrl_c_waits_for_no_handler(script: Script) -> None:
+    text = "import time\nfrom hfhooks import webhook_endpoint\n@webhook_endpoint\n"
+    path = script(text + "def slow(payload):\n    print('begun', flush=True)\n    time.sleep(60)")
+    command = [*COMMAND, "replay", str(PULL), "--offline", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr and process.stderr.readline() == "begun\n"
+        [worker] = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    wait_until(lambda: not worker.is_running())
+
+
+def test_a_script_that_loads_for_ever_is_given_up(script: Script) -> None:
+    path = script("while True: pass")
+    result = subprocess.run(
+        [sys.executable, "-c", GIVES_UP_SOON, "explain", str(PULL), "--script", str(path)],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 3
+    assert result.stderr.endswith("app.py: still loading after 2 s.\n")
+
+
+GIVES_UP_SOON = """
+from hfhooks import offline
+from hfhooks.__main__ import main
+offline.LONGEST_LOAD = 2.0
+main()
+"""
