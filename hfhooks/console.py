@@ -45,9 +45,19 @@ OUTCOMES = {
     "error": ("failed", "red"),
 }
 """What checks come to, with the mark and the colour of each."""
-COLUMNS = ("id", "received", "status", "http", "attempts", "took", "endpoint", "event", "repo")
-WIDTHS = (6, 14, 11, 4, 8, 8, 20, 22, 0)
-"""Characters of the columns of `deliveries`."""
+COLUMNS = {
+    "id": 4,
+    "received": 14,
+    "status": 11,
+    "http": 4,
+    "attempts": 8,
+    "took": 7,
+    "endpoint": 12,
+    "event": 19,
+    "repo": 0,
+    "": 0,
+}
+"""The columns of `deliveries`, and how many characters each has at least."""
 
 
 def print_data(line: str) -> None:
@@ -119,23 +129,31 @@ def print_deliveries(
             print_data(json.dumps(_summary_json(row)))
         return
     screen = Screen(sys.stdout)
+    cells = [_cells(row, screen.marks[row.status]) for row in rows]
+    columns = zip(COLUMNS.values(), *cells, strict=True)
+    widths = [max([least, *map(len, column)]) for least, *column in columns]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     if rows and has_head:
-        screen.line((_columns(COLUMNS), "dim"))
-    for row in rows:
-        when = time.strftime("%m-%d %H:%M:%S", time.localtime(row.received_at))
-        number = f"{row.id}{'r' if row.is_replay else ''}"
-        took = "" if row.duration is None else _milliseconds(row.duration)
-        status = f"{screen.marks[row.status]} {row.status}"
-        words = (number, when, status, row.http_status or "", row.attempts, took)
-        texts = (row.endpoint, row.event or "", row.repo or "")
-        line = _columns([*map(str, words), *(safe(text) for text in texts)])
-        before, _, after = line.partition(status)
-        screen.line(before, (status, COLOURS.get(row.status, "")), after)
+        head = "  ".join(name.ljust(width) for name, width in zip(COLUMNS, widths, strict=True))
+        screen.line((head.rstrip(), "dim"))
+    for row, (id, received, status, *rest) in zip(rows, padded, strict=True):
+        coloured = (status, COLOURS.get(row.status, ""))
+        screen.line(f"{id}  {received}  ", coloured, f"  {'  '.join(rest)}".rstrip())
 
 
-def _columns(words: Sequence[str]) -> str:
-    widths = zip(words, WIDTHS, strict=True)
-    return " ".join(word.ljust(width) for word, width in widths).rstrip()
+def _cells(row: "Summary", mark: str) -> list[str]:
+    return [
+        str(row.id),
+        time.strftime("%m-%d %H:%M:%S", time.localtime(row.received_at)),
+        f"{mark} {row.status}",
+        str(row.http_status or ""),
+        str(row.attempts),
+        "" if row.duration is None else _milliseconds(row.duration),
+        safe(row.endpoint),
+        safe(row.event or ""),
+        safe(row.repo or ""),
+        "replay" if row.is_replay else "",
+    ]
 
 
 def _summary_json(row: "Summary") -> dict[str, Any]:

@@ -86,7 +86,8 @@ def trigger(
     """
     if names_events:
         for name, meaning in SAMPLES.items():
-            print_data(f"{name:<27}{meaning}")
+            row = json.dumps({"event": name, "about": meaning})
+            print_data(row if as_json else f"{name:<27}{meaning}")
         return
     if event is None:
         raise UsageError("no event given.", help="To see them all: hfhooks trigger --list")

@@ -127,6 +127,8 @@ def test_a_payload_goes_to_stdout_without_a_server() -> None:
 def test_the_events_are_listed_with_what_they_mean() -> None:
     result = run_command("trigger", "--list")
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(SAMPLES)
+    rows = run_command("trigger", "--list", "--json").stdout.splitlines()
+    assert {row["event"]: row["about"] for row in map(json.loads, rows)} == dict(SAMPLES)
 
 
 def test_where_several_want_it_one_must_be_named(start: Start, script: Script) -> None:
