@@ -102,6 +102,8 @@ class Application:
             if running.done():
                 raise
             running.set_exception(error)
+        finally:
+            self._running = None  # a loop that begins anew, as of a test, starts it again
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[_Running]:

@@ -50,8 +50,8 @@ class Child:
         """It has imported what it can before it is told what to load."""
         self.on_late_failure: Callable[[int, int, str], None] = lambda *_: None
         """Hears which delivery's attempt has failed after its answer, and how."""
-        self.on_blocked: Callable[[str | None, list[str]], None] = lambda *_: None
-        """Hears what blocks its event loop, and which attempts it has begun."""
+        self.on_blocked: Callable[[str | None, str | None, list[str]], None] = lambda *_: None
+        """Hears which endpoint blocks its event loop, why, and which attempts it has begun."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
         self._process = process
@@ -180,7 +180,7 @@ class Child:
         self._generation = report["generation"]
         if self._client:
             self._client.outlive(self._generation)
-            self.on_blocked(report["why"], report["begun"])
+            self.on_blocked(report["endpoint"], report["why"], report["begun"])
 
     def _wait(self) -> None:
         code = self._process.wait()

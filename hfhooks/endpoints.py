@@ -24,6 +24,7 @@ from typing import (
 from hfhooks.errors import EndpointError, HfhooksError, place
 from hfhooks.events import Filter, nearest
 from hfhooks.handover import (
+    calling_module,
     calling_script,
     hand_over,
     hand_over_at_exit,
@@ -150,11 +151,15 @@ class Registry:
     def add(self, registration: Registration) -> None:
         """Add an endpoint.
 
-        Raises `EndpointError` when its path is taken; a cell that is run again replaces it.
+        Raises `EndpointError` when its path is taken; a cell that is run again replaces it, and so
+        does a main script that is imported by its name.
         """
         name = registration.endpoint.name
         taken = self.registrations.get(name)
-        if taken is not None and (self.is_served or not is_interactive()):
+        may_replace = not self.is_served and (
+            is_interactive() or (taken is not None and taken.place == registration.place)
+        )
+        if taken is not None and not may_replace:
             path = registration.endpoint.path
             raise EndpointError(
                 f"two endpoints have the path {path}: {taken.place} and {registration.place}",
@@ -260,8 +265,8 @@ def run_served(*args: Any, **kwargs: Any) -> None:
     if is_interactive():
         # By name, as a script is handed over to another program: what serves stands on this.
         import_module("hfhooks.notebook").serve(registry)
-    elif (script := calling_script()) is not None:
-        hand_over(script)
+    elif (name := calling_script() or calling_module()) is not None:
+        hand_over(name)
     else:
         help = "Write it to a file, and type: hfhooks serve FILE.py"
         raise HfhooksError("there is no script that could be served.", help)

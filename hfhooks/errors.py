@@ -11,6 +11,8 @@ class HfhooksError(Exception):
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)
         self.help = help
+        if help:
+            self.add_note(f"help: {help}")  # for tracebacks, where no command line catches it
 
 
 class UsageError(HfhooksError):
@@ -84,6 +86,10 @@ class JournalError(HfhooksError):
     """The journal cannot be opened or read, or is damaged."""
 
     exit_code = 3
+
+
+class JournalTaken(JournalError):
+    """Another process has the journal."""
 
 
 class JournalFull(JournalError):

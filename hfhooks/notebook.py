@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import builtins
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hfhooks.console import Console, print_data
 from hfhooks.delivery import Delivery
 from hfhooks.endpoints import Endpoint, Registry
-from hfhooks.errors import StartError
+from hfhooks.errors import JournalTaken, StartError
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.listener import bind as bind_public
 from hfhooks.gateway.passage import Site
@@ -43,6 +44,8 @@ __all__ = ["serve"]
 T = TypeVar("T")
 STOP_WITHIN = 3.0
 """Seconds that a server gets when the kernel ends."""
+MOST_ALIKE = 20
+"""Notebooks that look the same and have journals of their own."""
 LINK = re.compile(r"https?://[^\s()<>]*[^\s()<>.,:]")
 HOW_TO_STOP = "Run a cell again to change a handler; call .stop() on any of them to end."
 
@@ -50,7 +53,8 @@ HOW_TO_STOP = "Run a cell again to change a handler; call .stop() on any of them
 def serve(registry: Registry) -> None:
     """Serve what the cells have declared, from now on, and show where; return when it is ready.
 
-    Where that is done already, show it again. Raises `HfhooksError` when it cannot start.
+    Where that is done already, take up what has changed, and show it again. Raises `HfhooksError`
+    when it cannot start.
     """
     if registry.live is None:
         redact.learn_environment()
@@ -60,6 +64,8 @@ def serve(registry: Registry) -> None:
         except BaseException:
             registry.live = None
             raise
+    else:
+        registry.live.update()
     assert isinstance(registry.live, Notebook)
     registry.live.show()
 
@@ -104,19 +110,19 @@ class Notebook:
         """Show where the server is, with links where the notebook can show some."""
         assert self._server
         text = self._console.described(self._server)
-        try:
-            from IPython.display import display
-        except ImportError:
+        if not hasattr(builtins, "get_ipython"):  # IPython may be installed, and not in use
             print_data(text)
             return
+        from IPython.display import display
+
         html = LINK.sub(r'<a href="\g<0>" target="_blank" rel="noopener">\g<0></a>', escape(text))
         show: Any = display
         show({"text/plain": text, "text/html": f"<pre>{html}</pre>"}, raw=True)
 
     def _run(self) -> None:
-        name, settings = "the notebook", self._settings
         try:
-            with opened(_key(), name, settings, self._workers, self._console) as self._server:
+            with ExitStack() as stack:
+                self._server = self._opened(stack)
                 run(self._serve(self._server))
         except BaseException as error:  # noqa: BLE001 # it is raised where somebody waits
             self._failure = error
@@ -124,6 +130,22 @@ class Notebook:
                 self._console.note(f"the server has ended: {error}")
         finally:
             self._registry.live = None
+
+    def _opened(self, stack: ExitStack) -> Server:
+        """Return a server with the journal of this notebook, or with another where it is taken.
+
+        Prompts in one folder, and some notebooks, cannot be told apart.
+        """
+        key = _key()
+        for number in range(1, MOST_ALIKE + 1):
+            own = key if number == 1 else f"{key}-{number}"
+            server = opened(own, "the notebook", self._settings, self._workers, self._console)
+            try:
+                return stack.enter_context(server)
+            except JournalTaken:
+                if number == MOST_ALIKE:
+                    raise
+        raise AssertionError
 
     async def _serve(self, server: Server) -> None:
         stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -260,12 +282,14 @@ class Handlers:
     def _in_loop(self, what: Any) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(what, self._loop)
 
-    def _blocked(self, why: str | None, begun: list[str], generation: int) -> None:
+    def _blocked(
+        self, endpoint: str | None, why: str | None, begun: list[str], generation: int
+    ) -> None:
         def tell() -> None:
             self._generation = generation
             if self._client:
                 self._client.outlive(generation)
-                self._observer.on_blocked(self._client, why, begun)
+                self._observer.on_blocked(self._client, endpoint, why, begun)
 
         self._gateway.call_soon_threadsafe(tell)
 
@@ -330,5 +354,6 @@ def _settings() -> Settings:
 
 def _key() -> str:
     """Return what tells this notebook from others: its path, where its server says that."""
-    name = os.environ.get("JPY_SESSION_NAME")
+    in_vs_code = vars(sys.modules["__main__"]).get("__vsc_ipynb_file__")
+    name = os.environ.get("JPY_SESSION_NAME") or in_vs_code
     return str(Path(name).absolute() if name else Path.cwd() / "notebook")

@@ -6,6 +6,7 @@ kept, and only what no handler can do without is required. Every key can be read
 (`repo.headSha`) and in snake case (`repo.head_sha`).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -60,6 +61,20 @@ class _HubModel(BaseModel):
     def model_dump_json(self, **options: Any) -> str:
         """Return what came in, as JSON; see `model_dump`."""
         return super().model_dump_json(**{"exclude_unset": True, **options})
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override] # pydantic's is odd
+        """Yield every key under its own name, as for `dict(payload)`."""
+        for name, value in super().__iter__():
+            info = type(self).model_fields.get(name)
+            yield (info.alias if info and info.alias else name), value
+
+    def json(self, **options: Any) -> str:
+        """Return what came in, as JSON; see `model_dump`."""
+        return self.model_dump_json(**options)
+
+    def dict(self, **options: Any) -> Any:
+        """Return what came in; see `model_dump`, of which this is the older name."""
+        return self.model_dump(**options)
 
 
 class ObjectId(_HubModel):

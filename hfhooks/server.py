@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
 from hfhooks.endpoints import H, Options, current_registry, declare, run_served, stop_served
-from hfhooks.handover import calling_file
+from hfhooks.handover import calling_file, cancel
 from hfhooks.secret import checked_secret
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class WebhooksServer:
         """Be an ASGI application, as for `uvicorn app:app`, which serves what was declared."""
         if self._application is None:
             # By name: what receives and records stands on this module.
+            cancel()
             module = import_module("hfhooks.asgi")
             self._application = module.Application(current_registry(), self, self._file)
         await self._application(scope, receive, send)

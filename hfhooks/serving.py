@@ -393,9 +393,11 @@ class Server:
         """Let the delivery count as failed."""
         self._dispatcher.fail(id, number, error)
 
-    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
+    def on_blocked(
+        self, client: WorkerClient, endpoint: str | None, why: str | None, begun: list[str]
+    ) -> None:
         """Let another event loop have what is not begun."""
-        self._dispatcher.take_back(client, set(begun))
+        self._dispatcher.take_back(client, set(begun), endpoint)
         if why:
             self._console.note(why)
 

@@ -70,10 +70,13 @@ class Observer(Protocol):
     def on_late_failure(self, id: int, number: int, error: str) -> None:
         """What this attempt at a delivery left to be done after its answer has failed."""
 
-    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
-        """A handler blocks an event loop of this worker, which begins nothing more on it.
+    def on_blocked(
+        self, client: WorkerClient, endpoint: str | None, why: str | None, begun: list[str]
+    ) -> None:
+        """The handler of an endpoint blocks an event loop of this worker.
 
-        `why` says which, once; `begun` are the attempts that it has begun.
+        Nothing more is begun on that loop. `why` says what it does, once; `begun` are the attempts
+        that the worker has begun.
         """
 
     def on_trouble(self, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from hfhooks import Delivery, WebhookPayload, WebhooksServer
 from hfhooks.endpoints import Registry, collecting
@@ -257,3 +258,11 @@ async def test_every_payload_is_accepted(app: WebhooksServer, path: Path) -> Non
         answer = await client.post("/webhooks/push", content=path.read_bytes(), headers=SECRET)
     app._application._living.cancel()
     assert answer.status_code == 200
+
+
+def test_a_client_without_a_lifespan_may_ask_again(app: WebhooksServer) -> None:
+    """As starlette's TestClient does, each time in an event loop of its own."""
+    client = TestClient(app)
+    for number in (1, 2):
+        answer = client.post("/webhooks/push", content=PUSH, headers=SECRET)
+        assert answer.json()["id"] == number

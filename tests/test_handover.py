@@ -3,9 +3,11 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ class Script:
         self, *arguments: str | Path, python: str = sys.executable, **options: Any
     ) -> None:
         env = os.environ | {"HFHOOKS_PORT": "0", "PYTHONUNBUFFERED": "1"}
+        env.pop("PYTEST_CURRENT_TEST", None)  # this is no test of the script
         self.process = subprocess.Popen(
             [python, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -119,6 +122,8 @@ def test_a_module_of_a_package_does_too(
         "train.launch(share=True)",
         "if __name__ == '__main__':\n    train.run()",
         "import sys\nif __name__ == '__main__':\n    sys.exit(0)",
+        "import sys\ntry:\n    sys.exit(3)\nexcept SystemExit:\n    pass",
+        "import os, sys\nif __name__ == '__main__' and os.fork() == 0:\n    sys.exit(0)",
     ],
 )
 def test_however_it_comes_to_its_end(
@@ -138,6 +143,8 @@ def test_however_it_comes_to_its_end(
         ("import sys; sys.exit('no')", 1),
         (CTRL_C, -signal.SIGINT),
         ("import os; os._exit(4)", 4),
+        ("raise SystemExit(3)", 3),
+        ("exit(3)", 3),
     ],
 )
 def test_a_script_that_ends_badly_is_not_served(
@@ -189,7 +196,81 @@ def test_without_a_script_there_is_nothing_to_serve(run: Callable[..., Script]) 
     assert running.process.communicate(timeout=30) == ("", "")
     running = run("-c", text + "a.run()")
     _, err = running.process.communicate(timeout=30)
-    assert err.endswith("there is no script that could be served.\n")
+    assert "there is no script that could be served.\nhelp: Write it to a file" in err
+
+
+def test_a_script_that_ends_by_system_exit_is_told_how_to_serve_it(
+    run: Callable[..., Script], script: Callable[..., Path]
+) -> None:
+    path = script(f"{APP}\nraise SystemExit(0)\n")
+    running = run(path)
+    _, err = running.process.communicate(timeout=30)
+    said = f"{path} has ended by SystemExit, and is not served."
+    assert err == f"{said} To serve it: hfhooks serve {path}\n"
+
+
+def test_its_own_arguments_reach_the_served_script(
+    run: Callable[..., Script], script: Callable[..., Path]
+) -> None:
+    text = APP.replace("return __name__", "return sys.argv[1:]")
+    running = run(script(f"import sys\n{text}"), "--model", "a b")
+    assert post(running.url(), PULL).json() == ["--model", "a b"]
+
+
+def test_a_module_may_run_what_it_declares(
+    run: Callable[..., Script], script: Callable[..., Path], tmp_path: Path
+) -> None:
+    script("", "bots/__init__.py")
+    script(f"{APP}\ndef main():\n    train.run()\n", "bots/server.py")
+    running = run(script("from bots.server import main\nmain()\n"), cwd=tmp_path)
+    assert post(running.url(), PULL).json() == "bots.server"
+
+
+def test_a_folder_may_be_run(
+    run: Callable[..., Script], script: Callable[..., Path], tmp_path: Path
+) -> None:
+    script(APP, "bot/__main__.py")
+    assert post(run("bot", cwd=tmp_path).url(), PULL).status == 200
+
+
+SERVED_BY_UVICORN = """
+import uvicorn
+from hfhooks import WebhooksServer
+
+app = WebhooksServer()
+
+@app.add_webhook
+def train(payload): return "by uvicorn"
+
+if __name__ == "__main__":
+    uvicorn.run({app}, port={port}, log_level="error"{more})
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "more"), [("app", ""), ("'app:app'", ""), ("'app:app'", ", reload=True")]
+)
+def test_a_script_that_serves_itself_is_not_served_again(
+    run: Callable[..., Script], script: Callable[..., Path], tmp_path: Path, app: str, more: str
+) -> None:
+    port = free_port()
+    path = script(SERVED_BY_UVICORN.format(app=app, port=port, more=more))
+    running = run(path, cwd=tmp_path)
+    url = f"http://127.0.0.1:{port}/webhooks/train"
+
+    def answer() -> Any:
+        with suppress(OSError):
+            return post(url, PULL)
+
+    assert wait_until(answer, timeout=30).json() == "by uvicorn"
+    code, said = running.end(signal.SIGINT)
+    assert code in (0, 130, -signal.SIGINT)
+    assert "Running on local URL" not in said
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
 
 
 def test_a_script_is_enough_of_a_command(script: Callable[..., Path]) -> None:

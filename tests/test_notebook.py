@@ -1,5 +1,6 @@
 """Notebooks: a real Jupyter kernel runs cells, and real requests come in."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -220,6 +221,52 @@ def test_a_handler_that_blocks_can_be_replaced(kernel: Kernel) -> None:
     kernel.run(HELLO)
     wait_until(lambda: post(url + "/webhooks/hello", PULL).status == 200)
     assert time.monotonic() - started < 15
+
+
+def test_run_again_takes_up_what_was_added_since(kernel: Kernel) -> None:
+    kernel.run("from hfhooks import *\n@webhook_endpoint\ndef a(payload): ...\na.run()")
+    for answer in ("first", "second"):
+        cell = kernel.run(
+            "app = WebhooksServer()\n@app.add_webhook\ndef b(payload): ...\n"
+            f"@app.fastapi_app.get('/route')\ndef route(): return {answer!r}\napp.run()"
+        )
+        assert not error(cell)
+        assert request("GET", f"{kernel.url}/route").json() == answer
+
+
+AT_A_PROMPT = """
+from hfhooks import webhook_endpoint
+@webhook_endpoint
+def a(payload): return 1
+
+a.run()
+input("go on\\n")
+a.stop()
+"""
+
+
+def test_two_prompts_in_one_folder_serve_both(tmp_path: Path) -> None:
+    env = os.environ | {"HFHOOKS_PORT": "0", "PYTHONUNBUFFERED": "1"}
+    prompts = []
+    for _ in range(2):
+        prompt = subprocess.Popen(
+            [sys.executable, "-i"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd=tmp_path,
+            text=True,
+        )
+        assert prompt.stdin and prompt.stdout
+        prompt.stdin.write(AT_A_PROMPT)
+        prompt.stdin.flush()
+        prompts.append(prompt)
+        said = "".join(iter(prompt.stdout.readline, "go on\n"))
+        assert "POST http://127.0.0.1:" in said and "text/html" not in said
+    for prompt in prompts:
+        prompt.communicate("\n", timeout=30)
+        assert prompt.returncode == 0
 
 
 def test_what_cannot_start_is_raised_in_the_cell(kernel: Kernel) -> None:

@@ -118,3 +118,11 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 def test_extra_keys_of_any_name_survive(extra: dict[str, object]) -> None:
     content = extra | {"event": {"action": "a", "scope": "b"}, "repo": {"name": "me/x"}}
     assert WebhookPayload.model_validate(content).model_dump() == content
+
+
+def test_older_ways_to_read_it_have_the_hubs_keys_too() -> None:
+    content = payload("repo_content_update_main_v3_captured")
+    read = WebhookPayload(**content)
+    assert read.dict() == content
+    assert json.loads(read.json()) == content
+    assert dict(read)["updatedRefs"][0].newSha == content["updatedRefs"][0]["newSha"]

@@ -70,7 +70,9 @@ class Watched:
 
     def on_late_failure(self, id: int, number: int, error: str) -> None: ...
 
-    def on_blocked(self, client: WorkerClient, why: str | None, begun: list[str]) -> None:
+    def on_blocked(
+        self, client: WorkerClient, endpoint: str | None, why: str | None, begun: list[str]
+    ) -> None:
         self.blocked.append((why, begun))
 
     def on_trouble(self, text: str) -> None:

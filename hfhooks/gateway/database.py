@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from hfhooks.errors import JournalError, JournalFull
+from hfhooks.errors import JournalError, JournalFull, JournalTaken
 from hfhooks.gateway.sqlite import DISK_ERRORS, Reader, code_of, connect, damaged, explained
 
 __all__ = ["Database", "give_back", "open_database", "used_bytes"]
@@ -308,7 +308,7 @@ def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         first = _holder(path).read_text() if _holder(path).exists() else "another server"
-        raise JournalError(
+        raise JournalTaken(
             f"the journal in {path.parent} is in use by {first}.",
             help="Stop that one, or give this one its own: --state-dir FOLDER",
         ) from error

@@ -39,6 +39,8 @@ MOST_REFUSALS = 100
 """Connections in a row that a worker may refuse: its socket is gone, as from a folder cleaned."""
 WRITE_AGAIN = 1.0
 """Seconds after which an outcome is written again that a full disk did not take."""
+LONGEST_HOLD = 10.0
+"""Seconds after which the other deliveries of an endpoint that blocks an event loop are begun."""
 BURST = 24
 """Deliveries that arrive at once above which the sender's answer comes first."""
 CALM = 0.05
@@ -122,11 +124,18 @@ class _Lane:
     arriving: int = 0
     waiting: list[_Job] = field(default_factory=list)
     running: int = 0
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its handler blocks no event loop."""
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     @property
     def room(self) -> int:
         """How many handlers may be started now."""
-        return self.endpoint.max_concurrency - self.running if self.endpoint else 0
+        if not (self.endpoint and self.free.is_set()):
+            return 0
+        return self.endpoint.max_concurrency - self.running
 
 
 class Dispatcher:
@@ -199,6 +208,7 @@ class Dispatcher:
         known = {endpoint.name: endpoint for endpoint in endpoints}
         for name in {*self._lanes, *known}:
             self._lanes[name].endpoint = known.get(name)
+            self._lanes[name].free.set()
         self._starting = self._starting or asyncio.create_task(self._start_handlers())
         self._changed.set()
 
@@ -229,6 +239,8 @@ class Dispatcher:
 
     def lose(self) -> None:
         """Hold deliveries, and take back what is running: the worker is gone."""
+        for lane in self._lanes.values():
+            lane.free.set()
         if self._worker:
             self._worker.abort()
         self._worker = None
@@ -367,6 +379,7 @@ class Dispatcher:
         except WorkerGone:
             pass
         self._lanes[job.endpoint].running -= 1
+        self._lanes[job.endpoint].free.set()
         self._suspects_running -= job.is_suspect
         self._changed.set()
         if is_interrupted:
@@ -395,6 +408,7 @@ class Dispatcher:
                 try:
                     return await line.post(_target(delivery), headers, delivery.body)
                 except NotBegun as error:
+                    await self._lanes[delivery.endpoint].free.wait()
                     line = await self._another_line(worker, error)
         finally:
             del self._asked[attempt]
@@ -410,12 +424,28 @@ class Dispatcher:
             pass
         raise Interrupted("the handler was not called") from error
 
-    def take_back(self, worker: WorkerClient, begun: Container[str]) -> None:
-        """Ask a worker again, on new connections, for the attempts that it has not begun."""
+    def take_back(
+        self, worker: WorkerClient, begun: Container[str], blocking: str | None = None
+    ) -> None:
+        """Ask a worker again, on new connections, for the attempts that it has not begun.
+
+        Those at the endpoint that is `blocking` one of its event loops wait until a handler of
+        it has ended: on the next loop they would do the same to that one.
+        """
+        if blocking is not None and self._lanes[blocking].running:
+            self._hold(self._lanes[blocking])
         for attempt, line in self._asked.items():
             if attempt not in begun and isinstance(line, Connection) and worker.owns(line):
                 line.fail(NotBegun("its event loop is blocked"))
                 line.abort()
+
+    def _hold(self, lane: _Lane) -> None:
+        lane.free.clear()
+        asyncio.get_running_loop().call_later(LONGEST_HOLD, self._release, lane)
+
+    def _release(self, lane: _Lane) -> None:
+        lane.free.set()
+        self._changed.set()
 
     async def _keep(self, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
         """Record how an attempt ended, when there is room for it."""

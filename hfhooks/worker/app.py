@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Annotated, Any, ForwardRef, TypeAlias, cast
 
 from fastapi import Body, Depends, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.utils import get_typed_signature
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
@@ -31,6 +32,7 @@ from hfhooks.wire import (
     DISCARDED,
     HOP_HEADERS,
     OUTCOME_HEADER,
+    OWN_HEADERS,
     PASSED_HEADER,
     RAISED,
     REFUSED,
@@ -46,6 +48,7 @@ MAX_ANSWER = 16 * 1024 * 1024
 Bare = inspect.Parameter.empty
 LateFailure: TypeAlias = Callable[[Delivery, str], None]
 PASSED = PASSED_HEADER.encode()
+ATTEMPT, OURS = ATTEMPT_HEADER.encode(), OWN_HEADERS.encode()
 log = logging.getLogger(__name__)
 
 
@@ -109,7 +112,7 @@ class EndpointRoute(APIRoute):
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = WholeAnswer(send)
+        scope, answer = _without_ours(scope), WholeAnswer(send)
         try:
             await super().handle(scope, receive, answer)
         except BaseException as error:  # whatever it is, it is told
@@ -120,6 +123,13 @@ class EndpointRoute(APIRoute):
                 self.on_late_failure(_delivery_of(Request(scope)), users_traceback(error))
             else:
                 await _told(error)(scope, receive, send)
+
+
+def _without_ours(scope: Scope) -> Scope:
+    """Return a request with the headers that its sender has sent; what we know stands beside."""
+    headers = [header for header in scope["headers"] if not header[0].startswith(OURS)]
+    attempt = next((value for name, value in scope["headers"] if name == ATTEMPT), None)
+    return {**scope, "headers": headers, ATTEMPT_HEADER: attempt}
 
 
 class WholeAnswer:
@@ -209,20 +219,27 @@ def _reasons(error: RequestValidationError) -> list[str]:
 def _callable(handler: Handler) -> Handler:
     """Return the handler with a type for every parameter, as FastAPI wants it."""
     signature = get_typed_signature(handler)
+    is_async, bound = _is_async(handler), _bound(handler)
 
-    async def call_async(**values: Any) -> Any:
-        return _answer(handler, await handler(**values))
-
-    def call_in_thread(**values: Any) -> Any:
+    def in_thread(values: dict[str, Any]) -> Any:
         try:
-            return _answer(handler, handler(**values))
+            return handler(**values)
         except StopIteration as error:  # which no future can carry
             raise RuntimeError("the handler raised StopIteration") from error
 
-    call: Any = call_async if _is_async(handler) else call_in_thread
-    parameters = [_typed(parameter) for parameter in signature.parameters.values()]
-    call.__signature__ = signature.replace(parameters=parameters)
-    return cast("Handler", call)
+    async def call(**values: Any) -> Any:
+        value = handler(**values) if is_async else await run_in_threadpool(in_thread, values)
+        if inspect.isawaitable(value):  # also from a `def` that wraps an `async def`
+            value = await value
+        return _answer(handler, value)
+
+    parameters = [
+        _typed(parameter)
+        for parameter in signature.parameters.values()
+        if parameter.name not in bound  # or the sender could set it by a query
+    ]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
 
 
 def _answer(handler: Handler, value: Any) -> Any:
@@ -243,6 +260,15 @@ def _say_how_to_set_a_status(name: str, status: int) -> None:
         status,
         status,
     )
+
+
+def _bound(handler: Handler) -> set[str]:
+    """Return the parameters that a `functools.partial` has given already, by name."""
+    names: set[str] = set()
+    while isinstance(handler, partial):
+        names |= handler.keywords.keys()
+        handler = handler.func
+    return names
 
 
 def _is_async(handler: Handler) -> bool:
@@ -278,7 +304,7 @@ async def _delivery(request: Request) -> Delivery:
 
 
 def _delivery_of(request: Request) -> Delivery:
-    described = request.headers.get(ATTEMPT_HEADER)
+    described = request.scope.get(ATTEMPT_HEADER)
     if described is None:  # not by way of our gateway
         return Delivery(webhook_id=request.headers.get("webhook-id"))
     fields = json.loads(described)

@@ -2,9 +2,10 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.machinery import PathFinder
@@ -30,6 +31,12 @@ __all__ = [
 ]
 
 DEFAULT_SCRIPTS = ("handlers.py", "app.py", "main.py")
+
+DECLARES = re.compile(rb"\b(?:webhook_endpoint|add_webhook)\b[^\n]*\n\s*(?:async )?def ")
+NOT_AT_TOP = (
+    "Endpoints are declared where the script is imported: at its top level, not in a function "
+    'or under `if __name__ == "__main__":`, which do not run here.'
+)
 
 # Packages whose name on PyPI is not the name they are imported by.
 DISTRIBUTIONS = {
@@ -116,12 +123,22 @@ def load(targets: Sequence[Target]) -> Registry:
                 _import(target)
     if not registry.registrations:
         labels = ", ".join(target.label for target in targets)
-        raise LoadError(f"{labels}: no endpoint found.", _example(), targets[0].file)
+        help = NOT_AT_TOP if any(map(_declares_some, targets)) else _example()
+        raise LoadError(f"{labels}: no endpoint found.", help, targets[0].file)
     return registry
 
 
 def _example() -> str:
     return "Decorate a function with @webhook_endpoint (from hfhooks import webhook_endpoint)."
+
+
+def _declares_some(target: Target) -> bool:
+    """Tell whether a script has endpoints that were not declared when it was imported."""
+    if target.file is None:
+        return False
+    with suppress(OSError):
+        return DECLARES.search(Path(target.file).read_bytes()) is not None
+    return False
 
 
 def _targets_of(argument: str) -> list[Target]:

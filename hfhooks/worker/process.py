@@ -36,7 +36,10 @@ def main() -> None:
             line=getattr(error, "line", None),
             exit_code=error.exit_code,
             files=local_files(),
-            traceback=[redact(line) for line in users_frames(error.__cause__, message["verbose"])],
+            traceback=[
+                redact(line)
+                for line in users_frames(error.__cause__, message.get("verbose", False))
+            ],
         )
         os._exit(error.exit_code)  # a thread that the script has started must not keep us
 

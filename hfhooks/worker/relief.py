@@ -44,9 +44,9 @@ REMEMBERED = 512
 class Relief:
     """An application that more than one event loop may serve; `listen` sees to it.
 
-    `prepare` is called on each loop. `on_blocked` hears, in a thread, what blocks a loop, None if
-    that was said before, which attempts have begun, and how many times loops were blocked;
-    `on_free` that the first loop turns again.
+    `prepare` is called on each loop. `on_blocked` hears, in a thread, which endpoint blocks a loop,
+    None if that is not known; how, None if that was said before; which attempts have begun; and how
+    many times loops were blocked. `on_free` hears that the first loop turns again.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Relief:
         registry: Registry,
         *,
         prepare: Callable[[], None],
-        on_blocked: Callable[[str | None, list[str], int], None],
+        on_blocked: Callable[[str | None, str | None, list[str], int], None],
         on_free: Callable[[], None],
     ) -> None:
         self._app = app
@@ -151,7 +151,8 @@ class Relief:
         with self._lock:
             self._generation += 1
             begun = [*self._running, *self._ended]
-        self._on_blocked(self._explained(loop), begun, self._generation)
+        endpoint, where = self._blocker(loop.frame)
+        self._on_blocked(endpoint, self._explained(endpoint, where), begun, self._generation)
 
     def _another(self) -> "_Loop":
         """Start a loop that accepts beside the first one."""
@@ -172,18 +173,19 @@ class Relief:
                 return
             await asyncio.wait(others, timeout=LOOK_EVERY)
 
-    def _explained(self, loop: "_Loop") -> str | None:
+    def _explained(self, endpoint: str | None, where: str | None) -> str | None:
         """Say once what blocks a loop."""
-        what = self._blocker(loop.frame)
+        what = endpoint or where or "something that the script does"
         if what in self._said:
             return None
         self._said.add(what)
+        place = f" ({where})" if endpoint and where else ""
         return (
-            f"{what} blocks the event loop; the other handlers go on beside it. A handler that "
-            "waits or computes without `await` should be `def`: it then runs in a thread."
+            f"{what}{place} blocks the event loop; the other handlers go on beside it. A handler "
+            "that waits or computes without `await` should be `def`: it then runs in a thread."
         )
 
-    def _blocker(self, frame: FrameType | None) -> str:
+    def _blocker(self, frame: FrameType | None) -> tuple[str | None, str | None]:
         """Return the endpoint that a thread is in, and the innermost place that is the user's."""
         names = {each.code: each.endpoint.name for each in self._registry.registrations.values()}
         where = name = None
@@ -192,9 +194,7 @@ class Relief:
                 where = place(frame.f_code.co_filename, frame.f_lineno)
             name = name or names.get(frame.f_code)
             frame = frame.f_back
-        if name:
-            return f"{name} ({where})" if where else name
-        return where or "something that the script does"
+        return name, where
 
 
 @dataclass
@@ -214,7 +214,9 @@ class _Loop:
 def _rests(frame: FrameType | None) -> bool:
     """Tell whether a thread is in no code but that of its event loop: the machine is slow."""
     while frame:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in LOOP:
+        is_loops = frame.f_globals.get("__name__", "").partition(".")[0] in LOOP
+        # In a notebook `__main__` is the user's.
+        if not is_loops or is_users(frame.f_code.co_filename):
             return False
         frame = frame.f_back
     return True

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from hfhooks.delivery import Delivery
 from hfhooks.endpoints import Endpoint, Registry
+from hfhooks.handover import arguments
 from hfhooks.loop import run
 from hfhooks.redact import redact
 from hfhooks.wire import TOKEN_HEADER
@@ -32,7 +33,7 @@ def serve(message: dict[str, Any], control: Control) -> None:
     Raises `HfhooksError` when they cannot be loaded.
     """
     targets = [Target.from_json(row) for row in message["targets"]]
-    sys.argv[:] = [targets[0].program]
+    sys.argv[:] = [targets[0].program, *arguments()]
     try:
         registry = load(targets)
     finally:
@@ -68,8 +69,10 @@ async def _serve(
             files=local_files(),
         )
 
-    def blocked(why: str | None, begun: list[str], generation: int) -> None:
-        control.report(type="blocked", why=why, begun=begun, generation=generation)
+    def blocked(endpoint: str | None, why: str | None, begun: list[str], generation: int) -> None:
+        control.report(
+            type="blocked", endpoint=endpoint, why=why, begun=begun, generation=generation
+        )
 
     def wrap(app: Any) -> Any:
         return Guarded(app, message["token"]) if port else app

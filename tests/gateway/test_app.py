@@ -711,8 +711,7 @@ async def test_headers_of_ours_reach_no_handler(gateway: Any) -> None:
     headers = JSON | OWNER | {"x-webhook-secret": "mine", "hfhooks-outcome": "raised"}
     answer = await http.post("/webhooks/names", content=PULL, headers=headers)
     assert "x-webhook-secret" in answer.json()
-    ours = [name for name in answer.json() if name.startswith("hfhooks-")]
-    assert ours == ["hfhooks-attempt"]  # which the gateway wrote
+    assert not [name for name in answer.json() if name.startswith("hfhooks-")]
 
 
 async def test_health_is_200_while_there_is_a_worker(gateway: Any, dispatcher: Dispatcher) -> None:

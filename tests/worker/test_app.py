@@ -469,3 +469,54 @@ async def test_a_status_beside_the_answer_is_told_once(
     [said] = caplog.messages
     assert said.startswith("pair returned (..., 422), which is sent as a list, with status 200.")
     assert "JSONResponse(content, status_code=422)" in said
+
+
+async def test_a_decorator_that_knows_no_async_is_no_trouble(call: Callable[..., Any]) -> None:
+    def logged(handler: Any) -> Any:
+        @functools.wraps(handler)
+        def wrapper(*args: Any, **options: Any) -> Any:
+            return handler(*args, **options)
+
+        return wrapper
+
+    @webhook_endpoint
+    @logged
+    async def wrapped(payload: WebhookPayload) -> str | None:
+        await asyncio.sleep(0)
+        return payload.repo.name
+
+    webhook_endpoint("lambda")(lambda payload: wrapped(payload))
+    for name in ("wrapped", "lambda"):
+        assert (await call(name)).json() == "openai-community/gpt2"
+
+
+async def test_a_def_that_runs_a_loop_of_its_own_may(call: Callable[..., Any]) -> None:
+    async def inner(payload: WebhookPayload) -> str | None:
+        return payload.repo.name
+
+    @webhook_endpoint
+    @functools.wraps(inner)
+    def outer(payload: WebhookPayload) -> Any:
+        return asyncio.run(inner(payload))
+
+    assert (await call("inner")).json() == "openai-community/gpt2"
+
+
+async def test_what_a_partial_has_given_no_sender_can_change(call: Callable[..., Any]) -> None:
+    def handler(payload: WebhookPayload, mode: str, lock: Any) -> list[Any]:
+        return [mode, lock is guard]
+
+    guard = threading.Lock()
+    webhook_endpoint("bound")(functools.partial(handler, mode="safe", lock=guard))
+    assert (await call("bound?mode=evil&lock=1")).json() == ["safe", True]
+
+
+async def test_a_request_has_the_headers_that_were_sent(call: Callable[..., Any]) -> None:
+    @webhook_endpoint
+    def names(request: Request, delivery: Delivery) -> list[Any]:
+        ours = [name for name in request.headers if name.startswith("hfhooks-")]
+        return [ours, delivery.id]
+
+    described = '{"id": 17, "received_at": 0}'
+    answer = await call("names", **{"hfhooks-attempt": described})
+    assert answer.json() == [[], 17]

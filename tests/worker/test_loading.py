@@ -271,3 +271,19 @@ def test_an_empty_script_is_named_also_after_a_module(script: Script) -> None:
     targets = [Target("some_module", ()), Target("app", (), str(path))]
     with pytest.raises(LoadError, match=r"app\.py: no endpoint found"):
         check_syntax(targets, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def main():\n    @webhook_endpoint\n    def a(payload): ...",
+        "if __name__ == '__main__':\n    @app.add_webhook('/a')\n    async def a(payload): ...",
+    ],
+)
+def test_endpoints_that_are_not_at_the_top_are_explained(
+    text: str, script: Callable[..., Path]
+) -> None:
+    path = script(f"from hfhooks import webhook_endpoint\n{text}\n")
+    with pytest.raises(LoadError, match="no endpoint found") as caught:
+        load(find_targets([str(path)]))
+    assert caught.value.help and "at its top level" in caught.value.help

@@ -139,6 +139,19 @@ def test_a_burst_while_it_blocks_is_handled_once_each(server: Server, tmp_path: 
     assert len(set(calls(tmp_path))) == len(calls(tmp_path)) == 100
 
 
+def test_a_burst_to_what_blocks_holds_up_no_other(server: Server, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        blocking = [pool.submit(server.post, "blocks", PULL) for _ in range(12)]
+        assert {each.result().status for each in blocking} == {202}
+    wait_until(lambda: "blocks the event loop" in server.stderr)
+    for number in (1, 2, 3):
+        server.post("waits", PULL)
+        wait_until(partial(are_done, server, "waits", number), timeout=4)
+    (tmp_path / "go").touch()
+    wait_until(partial(are_done, server, "blocks", 12))
+    assert all(event["attempt"] == 1 for event in server.deliveries)
+
+
 def test_what_the_loop_had_begun_ends_when_it_goes_on(server: Server, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(8):
