@@ -4,9 +4,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
 PARALLEL := 3
+PYTHONS := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench bench-peers crash powerloss faults saves clean
+.PHONY: help install pythons serve test check format bench bench-peers crash powerloss faults saves clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +22,15 @@ $(INSTALLED): pyproject.toml
 	@echo "Installing hfhooks into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+pythons: $(INSTALLED) ## Let the tests of `python app.py` use the other Pythons of this machine
+	@for version in $(PYTHONS); do \
+		for python in $$(command -v python$$version) $(HOME)/.pyenv/versions/$$version.*/bin/python; do \
+			"$$python" -m venv $(VENV)/python$$version >/dev/null 2>&1 || continue; \
+			echo "Installing hfhooks for Python $$version ..."; \
+			$(VENV)/python$$version/bin/python -m pip install --quiet --disable-pip-version-check --editable . && break; \
+		done; \
+	done
 
 serve: $(INSTALLED) ## Serve a script on http://127.0.0.1:7860 (EXAMPLE=app.py for another)
 	@$(BIN)/hfhooks serve $(EXAMPLE) || test $$? -eq 130

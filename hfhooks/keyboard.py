@@ -77,6 +77,8 @@ class Keyboard:
             wanted = self._termios.tcgetattr(self._fd)
             self._before = self._before or list(wanted)
             wanted[3] &= ~(self._termios.ECHO | self._termios.ICANON)
+            wanted[6] = list(wanted[6])
+            wanted[6][self._termios.VMIN], wanted[6][self._termios.VTIME] = 1, 0
             self._termios.tcsetattr(self._fd, self._termios.TCSANOW, wanted)
             self._loop.add_reader(self._fd, self._read)
 

@@ -1,7 +1,6 @@
 """`python app.py`, as the guide says it."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -32,15 +31,13 @@ os.kill(os.getpid(), signal.SIGINT)
 """
 
 
+ROOT = Path(__file__).parents[1]
+
+
 def pythons() -> Iterator[str]:
-    """Yield this Python, and the others on this machine that have hfhooks."""
+    """Yield this Python, and those that `make pythons` has found."""
     yield sys.executable
-    for version in ("3.11", "3.12", "3.13", "3.14"):
-        found = shutil.which(f"python{version}")
-        if found and Path(found).resolve() != Path(sys.executable).resolve():
-            command = [found, "-c", "import hfhooks.serving, fastapi"]
-            if subprocess.run(command, capture_output=True).returncode == 0:
-                yield found
+    yield from sorted(map(str, ROOT.glob(".venv/python3.*/bin/python")))
 
 
 class Script:
@@ -115,6 +112,7 @@ def test_a_module_of_a_package_does_too(
     assert running.end()[0] == 0
 
 
+@pytest.mark.parametrize("python", [*pythons()])
 @pytest.mark.parametrize(
     "end",
     [
@@ -127,14 +125,15 @@ def test_a_module_of_a_package_does_too(
     ],
 )
 def test_however_it_comes_to_its_end(
-    run: Callable[..., Script], script: Callable[..., Path], end: str
+    run: Callable[..., Script], script: Callable[..., Path], end: str, python: str
 ) -> None:
-    running = run(script(f"{APP}\n{end}\n"))
+    running = run(script(f"{APP}\n{end}\n"), python=python)
     assert post(running.url(), PULL).status == 200
     code, said = running.end()
     assert (code, "Traceback" in said) == (0, False)
 
 
+@pytest.mark.parametrize("python", [*pythons()])
 @pytest.mark.parametrize(
     ("end", "code"),
     [
@@ -148,9 +147,9 @@ def test_however_it_comes_to_its_end(
     ],
 )
 def test_a_script_that_ends_badly_is_not_served(
-    run: Callable[..., Script], script: Callable[..., Path], end: str, code: int
+    run: Callable[..., Script], script: Callable[..., Path], end: str, code: int, python: str
 ) -> None:
-    running = run(script(f"{APP}\n{end}\n"))
+    running = run(script(f"{APP}\n{end}\n"), python=python)
     out, err = running.process.communicate(timeout=30)
     assert running.process.returncode == code
     assert out == "the script has run\n"

@@ -71,6 +71,8 @@ def build(
     routes = [_route(each, hear) for each in registry.registrations.values()]
     app.router.routes[:] = [*routes, *other_routes(app)]
     _Refusals.take_over(app)
+    if not {500, Exception} & app.exception_handlers.keys():
+        app.exception_handlers[Exception] = _tell_of_middleware
     return app, [_described(route, secrets) for route in routes]
 
 
@@ -176,6 +178,13 @@ def _told(error: BaseException) -> Response:
     if isinstance(error, Discard):
         return _report(500, DISCARDED, text)
     return _report(500, RAISED, users_traceback(error))
+
+
+async def _tell_of_middleware(request: Request, error: Exception) -> Response:
+    """Answer where the script's own middleware raises: before a handler, that counts as its own."""
+    if any(name == ATTEMPT for name, _ in request.scope["headers"]):
+        return _told(error)
+    return PlainTextResponse("Internal Server Error", 500)
 
 
 def _log_late_failure(delivery: Delivery, error: str) -> None:

@@ -520,3 +520,26 @@ async def test_a_request_has_the_headers_that_were_sent(call: Callable[..., Any]
     described = '{"id": 17, "received_at": 0}'
     answer = await call("names", **{"hfhooks-attempt": described})
     assert answer.json() == [[], 17]
+
+
+async def test_a_middleware_that_raises_is_as_a_handler_that_does(
+    registry: Registry, call: Callable[..., Any]
+) -> None:
+    server = WebhooksServer()
+
+    @server.add_webhook
+    def never(payload: WebhookPayload) -> None: ...
+
+    @server.fastapi_app.middleware("http")
+    async def raises(request: Request, call_next: Any) -> Any:
+        raise RuntimeError("no database")
+
+    app, _ = built(registry)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://w") as http:
+        described = {"hfhooks-attempt": "{}"}
+        answer = await http.post("/webhooks/never", content=PULL, headers=JSON | described)
+        assert answer.headers["hfhooks-outcome"] == "raised"
+        assert "RuntimeError: no database" in answer.text
+        page = await http.get("/page")
+        assert (page.status_code, page.text) == (500, "Internal Server Error")
