@@ -241,6 +241,8 @@ def print_sent(sent: "Sent") -> None:
     line = f"  {sent.endpoint}  {_milliseconds(sent.seconds)}"
     line += f"  #{sent.id}" if sent.id else ""
     screen.line((mark, COLOURS.get(sent.status, "")), safe(line))
+    if sent.status == "ignored" and sent.id:
+        _print_note(screen, f"its filter does not match. To see why: hfhooks explain {sent.id}")
     text = redact(sent.body.decode(errors="replace"))  # before colours may part a secret
     if not sys.stdout.isatty():
         print_data(text)

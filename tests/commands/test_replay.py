@@ -150,7 +150,9 @@ def test_where_none_wants_it_one_must_be_named(start: Start, script: Script) -> 
     assert "no endpoint wants repo:create of model:some-user/some-repo" in result.stderr
     result = run_command("replay", str(create), "--to", "push")
     assert (result.returncode, json.loads(result.stdout)["status"]) == (0, "ignored")
-    assert result.stderr.startswith("· 200 ignored  push  ")
+    line, note = result.stderr.splitlines()
+    assert line.startswith("· 200 ignored  push  ")
+    assert note == "note: its filter does not match. To see why: hfhooks explain 1"
 
 
 def test_an_endpoint_that_is_not_there_is_wrong_usage(start: Start, script: Script) -> None:
