@@ -17,12 +17,17 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.zygote import LONGEST, Zygote
+
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JSON = {"content-type": "application/json"}
 WAITING = ("note: still ", "note: background tasks are still running")
 """How lines begin that say that something takes long."""
 COMMAND = [sys.executable, "-m", "hfhooks"]
+ZYGOTE = Zygote()
+OF_PYTHON = ("PYTHON", "LANG", "LC_", "COVERAGE")
+"""Variables that count when Python starts."""
 
 
 def payload_bytes(name: str) -> bytes:
@@ -82,13 +87,18 @@ def run_command(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `hfhooks` to its end."""
+    environment = os.environ | dict(env or {})
+    is_plain = not any(name.startswith(OF_PYTHON) for name in env or {})
+    if is_plain and (said := ZYGOTE.run(arguments, stdin, environment, cwd)):
+        code, out, err = said
+        return subprocess.CompletedProcess(arguments, code, out.decode(), err.decode())
     result = subprocess.run(
         [*COMMAND, *arguments],
         input=stdin,
         capture_output=True,
-        env=os.environ | dict(env or {}),
+        env=environment,
         cwd=cwd,
-        timeout=60,
+        timeout=LONGEST,
     )
     return subprocess.CompletedProcess(
         result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
