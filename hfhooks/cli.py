@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "OF_DELIVERIES", "run"]
 
+CTRL_C = 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 OPTIONS: Mapping[str, Any] = {
     "context_settings": SETTINGS,
@@ -153,6 +154,8 @@ def run(worker: "WorkerProcess | None" = None) -> int:
     """Run the command line and return its exit code; `serve` takes the worker that waits for it."""
     try:
         return int(app(obj=worker, prog_name="hfhooks", standalone_mode=False) or 0)
+    except typer.Abort:  # Ctrl-C at a question
+        return CTRL_C
     except (HfhooksError, OSError, typer.TyperException) as error:
         explained = _explained(error)
         print_error(explained)

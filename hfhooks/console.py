@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -91,9 +91,15 @@ def print_checks(checks: Iterable[Check]) -> None:
             screen.line((f"{'':<20} {safe(check.help, 1000)}", "cyan"))
 
 
-def progress(text: str) -> None:
-    """Say on a terminal, in place, how far something is that takes long."""
-    Screen(sys.stderr).in_place(text)
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Say on a terminal what is being done, for as long as it takes."""
+    screen = Screen(sys.stderr)
+    screen.in_place(text)
+    try:
+        yield
+    finally:
+        screen.in_place("")
 
 
 def print_verdicts(verdicts: Sequence[tuple[str, str | None]], *, as_json: bool = False) -> None:

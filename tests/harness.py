@@ -106,19 +106,30 @@ def run_command(
 
 
 def at_terminal(
-    *arguments: str, typed: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str,
+    answer: tuple[bytes, bytes] | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `hfhooks` where a person sits; `stdout` is all that he sees."""
+    """Run `hfhooks` where a person sits; `stdout` is all that he sees.
+
+    `answer` is a question, and what he types when he sees it.
+    """
     environment = {**os.environ, "TERM": "xterm", **(env or {})}
     pid, terminal = pty.fork()
     if pid == 0:
-        os.chdir(cwd or ".")
-        os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment)
-    os.write(terminal, typed.encode())
+        try:
+            os.chdir(cwd or ".")
+            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment)
+        finally:
+            os._exit(127)
     shown = b""
     with suppress(OSError):  # the terminal's end
         while chunk := os.read(terminal, 65536):
             shown += chunk
+            if answer and answer[0] in shown:
+                os.write(terminal, answer[1])
+                answer = None
     os.close(terminal)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return subprocess.CompletedProcess(arguments, code, shown.decode(errors="replace"), "")

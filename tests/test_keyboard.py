@@ -35,8 +35,11 @@ class Attended:
         command = ["/bin/sh", "-c", shell] if shell else [*COMMAND, "serve", *arguments]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.pop("FORCE_COLOR", None)
-            os.execvp(command[0], command)
+            try:
+                os.environ.pop("FORCE_COLOR", None)
+                os.execvp(command[0], command)
+            finally:
+                os._exit(127)
 
     @property
     def shows_keys(self) -> bool:

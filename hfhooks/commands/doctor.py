@@ -200,11 +200,8 @@ def _script(script: str | None) -> Iterator[Check]:
     from hfhooks.offline import endpoints_of
 
     targets = find_targets([script] if script else [])
-    progress(f"loading {targets[0].label} …")
-    try:
+    with progress(f"loading {targets[0].label} …"):
         names = [endpoint["name"] for endpoint in endpoints_of(targets)]
-    finally:
-        progress("")
     yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")
 
 

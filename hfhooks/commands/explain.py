@@ -52,10 +52,8 @@ def _endpoints(port: int | None, script: str | None) -> Endpoints:
         from hfhooks.offline import endpoints_of
         from hfhooks.worker.loading import find_targets
 
-        progress(f"loading {script} …")
-        endpoints = endpoints_of(find_targets([script]))
-        progress("")
-        return endpoints
+        with progress(f"loading {script} …"):
+            return endpoints_of(find_targets([script]))
     if server := server_if_any(port):
         return server.endpoints
     from hfhooks.gateway.memory import known

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace as but
 from functools import partial
 from typing import Annotated, Any
@@ -167,9 +168,9 @@ def _call_all(
     from hfhooks.offline import loaded  # and what a server consists of
 
     async def call() -> bool:
-        progress(f"loading {script} …")
-        async with loaded(find_targets([script])) as handlers:
-            progress("")
+        async with AsyncExitStack() as stack:
+            with progress(f"loading {script} …"):
+                handlers = await stack.enter_async_context(loaded(find_targets([script])))
             if dry_run:
                 _explain_all(handlers.described, found, to, as_json)
                 return False
@@ -198,9 +199,8 @@ def _in_turn(calls: Sequence[Callable[[], Sent]], as_json: bool) -> bool:
     """Make the calls one after the other, and show what comes of each; tell whether one failed."""
     has_failed = False
     for number, call in enumerate(calls, 1):
-        progress(f"{number} of {len(calls)} …")
-        sent = call()
-        progress("")
+        with progress(f"{number} of {len(calls)} …"):
+            sent = call()
         has_failed |= _shown(sent, as_json)
     return has_failed
 

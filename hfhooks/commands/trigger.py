@@ -11,7 +11,7 @@ import typer
 
 from hfhooks.commands.completion import event_names
 from hfhooks.commands.deliveries.records import Port, To
-from hfhooks.console import print_data, print_note, print_sent
+from hfhooks.console import print_data, print_note, print_sent, progress
 from hfhooks.errors import UsageError
 from hfhooks.samples import SAMPLES, changes_of, samples
 from hfhooks.sender import Request, Sent, choose, endpoint_path, send, wants
@@ -145,7 +145,8 @@ def _requests(
 
 def _send(server: RunningServer, request: Request, as_json: bool) -> Sent:
     headers = {**request.headers, "webhook-id": str(uuid.uuid4())}
-    sent = send(server, Request(request.path, request.body, headers))
+    with progress("waiting for the handler …"):
+        sent = send(server, Request(request.path, request.body, headers))
     if as_json:
         print_data(json.dumps(sent.as_json()))
     else:

@@ -526,6 +526,9 @@ def test_explain_knows_the_endpoints_without_a_server(start: Start, script: Scri
     assert run_command("explain", "1", "--script", str(path)).stdout.splitlines() == lines
 
 
+QUESTION = b"Replay 101 deliveries? [y/N]"
+
+
 def test_at_a_terminal_many_are_asked_about_and_counted(start: Start, script: Script) -> None:
     server = start(script(ONE))
     for _ in range(12):
@@ -534,8 +537,9 @@ def test_at_a_terminal_many_are_asked_about_and_counted(start: Start, script: Sc
     assert "1 of 12 …" in shown and "12 of 12 …" in shown
     assert shown.count("200 succeeded") == 12
     many = script(json.dumps([json.loads(PULL.read_bytes())] * 101), "many.json")
-    shown = at_terminal("replay", str(many), typed="n\n").stdout
-    assert "Replay 101 deliveries? [y/N]" in shown and "succeeded" not in shown
+    no = at_terminal("replay", str(many), answer=(QUESTION, b"n\n"))
+    assert (no.returncode, "succeeded" in no.stdout) == (1, False)
+    assert at_terminal("replay", str(many), answer=(QUESTION, b"\x03")).returncode == 130
 
 
 def test_ctrl_c_waits_for_no_handler(script: Script) -> None:
