@@ -98,7 +98,9 @@ class Commands(Sparing, TyperGroup):
         return list(self.table)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command. Raises `UsageError` if there is none of this name."""
+        """Return a command. Raises `UsageError` if a person wants one that there is not."""
+        if cmd_name not in self.table and ctx.resilient_parsing:
+            return None  # a shell asks, which wants to hear nothing else
         if cmd_name not in self.table:
             raise UsageError(f"no command {cmd_name!r}, {nearest(cmd_name, self.table)}")
         function = _function(self.table[cmd_name].module, cmd_name)

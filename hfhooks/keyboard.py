@@ -14,6 +14,8 @@ from typing import Any
 
 __all__ = ["Keyboard", "has_keyboard", "keyboard"]
 
+LEAVING = [getattr(signal, name) for name in ("SIGQUIT", "SIGTSTP") if hasattr(signal, name)]
+"""Ctrl-\\ and Ctrl-Z."""
 LOOK_EVERY = 1.0
 """Seconds between two looks, in the background, whether the terminal is ours again."""
 MOST = 64
@@ -23,10 +25,12 @@ MOST = 64
 class Keyboard:
     """A terminal that keys come from; `keyboard` makes one."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self) -> None:
         import termios
 
-        self._fd = fd
+        # A description of its own: the loop makes it non-blocking, which all who share one would
+        # be, those we print to and the shell among them.
+        self._fd = os.open(os.ttyname(sys.stdin.fileno()), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
         self._termios = termios
         self._before: list[Any] | None = None
         """Its settings before we changed them."""
@@ -38,8 +42,6 @@ class Keyboard:
         """Call from now on, in this event loop, what belongs to each key."""
         self._actions = actions
         self._loop = asyncio.get_running_loop()
-        # Back from Ctrl-Z, the terminal is as the shell wants it.
-        self._loop.add_signal_handler(signal.SIGCONT, self._take)
         self._take()
 
     def restore(self) -> None:
@@ -55,8 +57,10 @@ class Keyboard:
             self._again.cancel()
         if self._loop:
             with suppress(RuntimeError):  # the loop is closed, and so nobody listens
-                self._loop.remove_signal_handler(signal.SIGCONT)
+                for number in (signal.SIGCONT, *LEAVING):
+                    self._loop.remove_signal_handler(number)
                 self._loop.remove_reader(self._fd)
+        os.close(self._fd)
 
     @property
     def _is_ours(self) -> bool:
@@ -70,6 +74,10 @@ class Keyboard:
         self._loop.remove_reader(self._fd)
         if self._again:
             self._again.cancel()
+        # Back from Ctrl-Z, the terminal is as the shell wants it.
+        self._loop.add_signal_handler(signal.SIGCONT, self._take)
+        for number in LEAVING:
+            self._loop.add_signal_handler(number, self._leave, number)
         if not self._is_ours:  # nobody tells a job that runs when it comes to the foreground
             self._again = self._loop.call_later(LOOK_EVERY, self._take)
             return
@@ -81,6 +89,14 @@ class Keyboard:
             wanted[6][self._termios.VMIN], wanted[6][self._termios.VTIME] = 1, 0
             self._termios.tcsetattr(self._fd, self._termios.TCSANOW, wanted)
             self._loop.add_reader(self._fd, self._read)
+
+    def _leave(self, number: int) -> None:
+        """Do what a signal does to those that know nothing of it, from a terminal as it was."""
+        assert self._loop
+        self.restore()
+        self._loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def _read(self) -> None:
         assert self._loop
@@ -98,13 +114,17 @@ class Keyboard:
 
 def has_keyboard() -> bool:
     """Tell whether somebody sits at a terminal, who sees what we say and can press keys."""
-    return os.name != "nt" and sys.stdin.isatty() and sys.stderr.isatty()
+    if os.name == "nt" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    with suppress(OSError):  # of another container, or another user's
+        return os.access(os.ttyname(sys.stdin.fileno()), os.R_OK)
+    return False
 
 
 @contextmanager
 def keyboard() -> Iterator[Keyboard]:
     """Yield the keyboard of this terminal, where it `has_keyboard`."""
-    keys = Keyboard(sys.stdin.fileno())
+    keys = Keyboard()
     try:
         yield keys
     finally:

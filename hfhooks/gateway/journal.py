@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from hfhooks.errors import JournalError
 from hfhooks.gateway.database import Database, give_back, open_database, used_bytes
 from hfhooks.gateway.records import (
+    IDS,
     KEPT_ANSWER,
     SELECT_ATTEMPTS,
     SELECT_ONE,
@@ -226,6 +227,8 @@ class Journal:
 
         Raises `JournalError`.
         """
+        if id not in IDS:
+            return False
         return await self._database.commit(
             lambda connection: connection.execute(REQUEUE, (id,)).rowcount == 1
         )
@@ -266,13 +269,14 @@ def open_journal(
     folder: Path,
     *,
     holder: str = "another server",
-    retention: Retention = Retention(),  # it is frozen
+    retention: Retention | None = Retention(),  # it is frozen
     min_free: int = MIN_FREE,
     now: Callable[[], float] = time.time,
 ) -> Journal:
     """Open the journal in this folder, making both as needed, for this process alone.
 
     Whatever is unfinished in it is queued. `holder` is what others are told who want it too.
+    Without a `retention` nothing is deleted.
     Raises `JournalError` when another process has it, or it cannot be used.
     """
     database = open_database(
@@ -281,10 +285,14 @@ def open_journal(
         version=SCHEMA_VERSION,
         schema=SCHEMA,
         on_open=RECOVER,
-        chore=partial(_prune, retention=retention, now=now),
+        chore=partial(_prune, retention=retention, now=now) if retention else _nothing,
         min_free=min_free,
     )
     return Journal(database)
+
+
+def _nothing(connection: sqlite3.Connection) -> bool:
+    return False
 
 
 def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from hfhooks.errors import JournalError
 from hfhooks.gateway.sqlite import Reader
 
 __all__ = [
+    "IDS",
     "KEPT_ANSWER",
     "SELECT_ATTEMPTS",
     "SELECT_ONE",
@@ -48,6 +49,8 @@ WHERE id > :after
     AND received_at >= :since
 ORDER BY id DESC LIMIT :limit
 """
+IDS = range(1, 1 << 63)
+"""What SQLite can number."""
 KEPT_ANSWER = 4096
 """Bytes of a handler's answer, and characters of its traceback, that are kept."""
 
@@ -174,6 +177,8 @@ class Records:
 
     def delivery(self, id: int) -> Delivery | None:
         """Return one delivery."""
+        if id not in IDS:
+            return None
         return next(iter(self._reader.rows(delivery_of, SELECT_ONE, id)), None)
 
     def attempts(self, id: int) -> list[Attempt]:

@@ -67,6 +67,8 @@ def retry(
     if id is not None and not done:
         with opened(port, script) as records:
             status = recorded(records, id).status
+        if status == "failed":
+            raise HfhooksError(f"delivery {id} was sent again since, and has not failed then.")
         help = f"To have it handled once more all the same: hfhooks replay {id}"
         raise HfhooksError(f"delivery {id} has not failed: it is {status}.", help)
     when = "" if server else ", when the next server starts"
@@ -104,7 +106,9 @@ def _change(path: Path, change: "Callable[[Journal], Coroutine[Any, Any, T]]") -
 
     from hfhooks.gateway.journal import open_journal
 
-    with closing(open_journal(path.parent, holder="hfhooks deliveries")) as journal:
+    # What the server keeps, and how long, is not known here.
+    holder = "hfhooks deliveries"
+    with closing(open_journal(path.parent, holder=holder, retention=None)) as journal:
         return asyncio.run(change(journal))
 
 

@@ -16,6 +16,7 @@ from hfhooks.events import nearest
 if TYPE_CHECKING:
     from hfhooks.gateway.records import Records, Summary, Wanted
 
+MOST = 1_000_000
 STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
 Endpoint = Annotated[
     str | None,
@@ -38,12 +39,14 @@ Event = Annotated[
 Repo = Annotated[
     str | None, typer.Option(metavar="TYPE:OWNER/NAME", help="Of this repository; globs allowed.")
 ]
-Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=MOST, help="At most so many.")]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with those that come; Ctrl-C ends it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-UNFINISHED = ("queued", "running")
+NOT_RUN = ("queued", "running")
+OPEN = (*NOT_RUN, "retrying")
+"""What becomes something else by itself."""
 LOOK_EVERY = 0.3
 """Seconds between two looks for new ones."""
 
@@ -74,7 +77,12 @@ def list_deliveries(
       hfhooks deliveries export 17 > delivery.json
       hfhooks deliveries retry --failed
     """
-    if context.invoked_subcommand:
+    if name := context.invoked_subcommand:
+        if any((endpoint, status, event, repo, since, follow, as_json, port, script)):
+            raise UsageError(
+                "options stand behind the command that they are for.",
+                f"For example: hfhooks deliveries {name} --script app.py",
+            )
         return
     from hfhooks.gateway.records import Wanted
 
@@ -88,23 +96,35 @@ def list_deliveries(
             print_note("no deliveries.")
         print_deliveries(found, as_json=as_json)
         if follow:
-            for more in _following(records, wanted, found):
+            for more in _following(records, wanted):
                 print_deliveries(more, as_json=as_json, has_head=False)
 
 
-def _following(
-    records: "Records", wanted: "Wanted", shown: "Sequence[Summary]"
-) -> "Iterator[Sequence[Summary]]":
-    """Yield those that come, each when its handler has run."""
-    last = max((summary.id for summary in shown), default=0)
-    awaited = {summary.id for summary in shown if summary.status in UNFINISHED}
+def _following(records: "Records", wanted: "Wanted") -> "Iterator[Sequence[Summary]]":
+    """Yield those that come, each when a handler has run for it, and again after another one."""
+    everything = replace(wanted, status=None, limit=MOST)
+    last = max((each.id for each in records.summaries(replace(everything, limit=1))), default=0)
+    unfinished = [records.summaries(replace(everything, status=status)) for status in OPEN]
+    known = {each.id: _state(each) for some in unfinished for each in some}
     while True:
         time.sleep(LOOK_EVERY)
-        start = min(awaited, default=last + 1) - 1
-        found = records.summaries(replace(wanted, after=start, limit=10_000))[::-1]
-        new = [each for each in found if each.id > last or each.id in awaited]
-        done = [each for each in new if each.status not in UNFINISHED]
-        awaited = {each.id for each in new if each.status in UNFINISHED}
-        last = max((each.id for each in new), default=last)
-        if done:
-            yield done
+        start = min(known, default=last + 1) - 1
+        found = records.summaries(replace(everything, after=start))[::-1]
+        news = [
+            each
+            for each in found
+            if each.id > last or (each.id in known and known[each.id] != _state(each))
+        ]
+        known = {
+            each.id: _state(each)
+            for each in found
+            if each.status in OPEN and (each.id > last or each.id in known)
+        }
+        last = max((each.id for each in found), default=last)
+        told = [each for each in news if each.status not in NOT_RUN]
+        if told := [each for each in told if wanted.status in (None, each.status)]:
+            yield told
+
+
+def _state(summary: "Summary") -> tuple[str, int]:
+    return summary.status, summary.attempts
