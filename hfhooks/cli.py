@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from hfhooks import __version__
 from hfhooks.console import print_data, print_error
-from hfhooks.errors import HfhooksError, MachineError, UsageError
+from hfhooks.errors import HfhooksError, MachineError, ReaderGone, UsageError
 from hfhooks.events import nearest
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def run(worker: "WorkerProcess | None" = None) -> int:
         return int(app(obj=worker, prog_name="hfhooks", standalone_mode=False) or 0)
     except typer.Abort:  # Ctrl-C at a question
         return CTRL_C
+    except ReaderGone as error:
+        return error.exit_code
     except (HfhooksError, OSError, typer.TyperException) as error:
         explained = _explained(error)
         print_error(explained)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hfhooks.errors import DiskError, HfhooksError
+from hfhooks.errors import DiskError, HfhooksError, ReaderGone
 from hfhooks.frames import users_lines
 from hfhooks.redact import redact
 from hfhooks.terminal import COLOURS, Screen, Steady, safe
@@ -64,8 +64,7 @@ def print_data(line: str) -> None:
     """Print one line of what was asked for, on stdout. Raises `DiskError` if it was not taken."""
     stdout = Steady(sys.stdout)
     print(line, file=stdout, flush=True)  # printing is what this module is for
-    if stdout.error and not isinstance(stdout.error, BrokenPipeError):
-        raise DiskError(f"stdout: {stdout.error.strerror}")
+    stdout.check()
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Check:
 
 def print_checks(checks: Iterable[Check]) -> None:
     """Print what was found on stdout, with what to do about it."""
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, is_data=True)
     for check in checks:
         outcome, colour = OUTCOMES[check.status]
         mark = f"{screen.marks[outcome]} {check.status:<8}"
@@ -104,7 +103,7 @@ def progress(text: str) -> Iterator[None]:
 
 def print_verdicts(verdicts: Sequence[tuple[str, str | None]], *, as_json: bool = False) -> None:
     """Print for each endpoint whether it wants an event, and if not why, on stdout."""
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, is_data=True)
     for endpoint, why in verdicts:
         if as_json:
             print_data(json.dumps({"endpoint": endpoint, "wants": why is None, "reason": why}))
@@ -120,8 +119,9 @@ def write_data(content: bytes) -> None:
     try:
         stream.write(content)
         stream.flush()
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise ReaderGone("nobody reads what is printed.") from error
     except OSError as error:
         raise DiskError(f"stdout: {error.strerror}") from error
 
@@ -134,7 +134,7 @@ def print_deliveries(
         for row in rows:
             print_data(json.dumps(_summary_json(row)))
         return
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, is_data=True)
     cells = [_cells(row, screen.marks[row.status]) for row in rows]
     columns = zip(COLUMNS.values(), *cells, strict=True)
     widths = [max([least, *map(len, column)]) for least, *column in columns]
@@ -179,7 +179,7 @@ def _summary_json(row: "Summary") -> dict[str, Any]:
 
 def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
     """Print all that is known of a delivery on stdout."""
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, is_data=True)
     say = screen.line
     status = (
         f"{screen.marks[delivery.status]} {delivery.status}",
@@ -210,7 +210,7 @@ def print_delivery(delivery: "Delivery", attempts: Sequence["Attempt"]) -> None:
 def _readable(payload: bytes, is_indented: bool) -> str:
     text = payload.decode(errors="replace")
     if is_indented:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     return text
 
@@ -253,7 +253,7 @@ def print_sent(sent: "Sent") -> None:
     if not sys.stdout.isatty():
         print_data(text)
     elif text:
-        Screen(sys.stdout).answer(text)
+        Screen(sys.stdout, is_data=True).answer(text)
 
 
 class Console:

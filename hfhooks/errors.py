@@ -104,6 +104,12 @@ class DiskError(JournalError):
     exit_code = 5
 
 
+class ReaderGone(DiskError):
+    """Nobody reads what is printed any more, as after `| head`."""
+
+    exit_code = 0
+
+
 def place(file: str, line: int | None = None) -> str:
     """Return `file:line`, the file relative to the working folder if it lies below it."""
     path = Path(file)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hfhooks.gateway.records import Delivery
 
-__all__ = ["Exported"]
+__all__ = ["Exported", "encoded"]
 
 MARK = "hfhooks_delivery"
 VERSION = 1
+MOST_ON_A_LINE = 100_000
+"""Bytes of a payload that a command line can hold everywhere."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Exported:
         """The body as the JSON object it is, empty where it is none."""
         try:
             content = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -76,9 +78,10 @@ class Exported:
             raise ValueError(f"version {content[MARK]!r} of an exported delivery is not known.")
         try:
             text = content.get("body")
-            encoded = base64.b64decode(content["body_base64"]) if text is None else text.encode()
+            body = base64.b64decode(content["body_base64"]) if text is None else text.encode()
             headers = tuple((str(name), str(value)) for name, value in content["headers"])
-            return cls(str(content["endpoint"]), encoded, headers, str(content["query"]))
+            endpoint = content["endpoint"] and str(content["endpoint"])
+            return cls(endpoint, body, headers, str(content["query"]))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the exported delivery is damaged: {error!r}.") from error
 
@@ -86,6 +89,10 @@ class Exported:
         """Return a command that sends it to this URL. Raises `ValueError` for bytes it cannot."""
         if b"\0" in self.body:
             raise ValueError("no command line can hold a zero byte.")
+        if len(self.body) > MOST_ON_A_LINE:
+            raise ValueError(
+                "too large for a command line. Without --curl it is a file for replay."
+            )
         body = self.body.decode("utf-8", "surrogateescape")
         target = url + (f"?{self.query}" if self.query else "")
         parts = [f"curl -s {shlex.quote(target)}"]
@@ -99,13 +106,23 @@ class Exported:
         `script` is the module that has the handler.
         """
         payload = json.loads(self.body)
+        if not script.isidentifier():
+            raise ValueError(f"a test cannot import {script!r}: that is no name of a module.")
         return TEST.format(
             name=re.sub(r"\W", "_", self.endpoint or ""),
             endpoint=self.endpoint,
             script=script,
             id=id,
-            payload=json.dumps(json.dumps(payload, ensure_ascii=False), ensure_ascii=False),
+            payload=json.dumps(json.dumps(payload)),
         )
+
+
+def encoded(payload: Any) -> bytes:
+    """Return a payload as the Hub writes it, but for what is no text: that in JSON's escapes."""
+    try:
+        return json.dumps(payload, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(payload).encode()
 
 
 TEST = """\

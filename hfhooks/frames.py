@@ -11,8 +11,10 @@ from pathlib import Path
 
 __all__ = ["is_users", "users_frames", "users_lines", "users_text", "users_traceback"]
 
-FRAME = re.compile(r'  File "(.+)", line \d+')
+FRAME = re.compile(r'[ |]*  File "(.+)", line \d+')
 """How a frame of a traceback begins; its code follows, further in."""
+CODE = re.compile(r"(?:  [ |]*\| )?    ")
+"""How a line of code begins, also in a group of exceptions."""
 MOST_FRAMES = 5
 LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
@@ -65,7 +67,7 @@ def users_lines(lines: Sequence[str]) -> list[str]:
         if found := FRAME.match(line):
             is_hidden = not is_users(found[1])
             has_users |= not is_hidden
-        elif not line.startswith("    "):
+        elif not line.lstrip(" |").strip() or not CODE.match(line):
             is_hidden = False
         if not is_hidden:
             kept.append(line)

@@ -53,6 +53,10 @@ class OfflineScript:
         started = time.perf_counter()
         try:
             connection = await self._client.connect()
+        except WorkerGone:
+            gone = b"The worker process died before: this handler was not called."
+            return Sent(500, "failed", endpoint.name, None, 0.0, gone)
+        try:
             response = await connection.post(request.path, headers.items(), request.body)
         except WorkerGone:
             gone = b"The worker process died while this handler ran."

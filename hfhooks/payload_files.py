@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfhooks.errors import UsageError
-from hfhooks.exported import Exported
+from hfhooks.exported import Exported, encoded
 from hfhooks.wire import MOST_BODY
 
 __all__ = ["read_payloads"]
@@ -35,7 +35,7 @@ def read_payloads(name: str) -> list[Exported]:
     if not content:
         raise UsageError(f"{name}: an empty array holds no payload.")
     return [
-        _one(f"{name}: item {number}", item, json.dumps(item, ensure_ascii=False).encode())
+        _one(f"{name}: item {number}", item, encoded(item))
         for number, item in enumerate(content, 1)
     ]
 
@@ -48,6 +48,8 @@ def _lines(name: str, body: bytes) -> Iterator[Exported]:
             content = json.loads(line)
         except json.JSONDecodeError as error:
             raise _not_json(f"{name}:{number}:{error.colno}", error.msg) from error
+        except (ValueError, RecursionError) as error:
+            raise _not_json(f"{name}:{number}", error) from error
         yield _one(f"{name}:{number}", content, line)
 
 

@@ -59,13 +59,14 @@ class Sent:
 
     @property
     def has_failed(self) -> bool:
-        return self.status in ("failed", "refused")
+        """A handler has raised, also where it is tried again, or nobody was asked."""
+        return self.status in ("failed", "refused", "retrying")
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a program wants it, with the handler's answer as JSON if it is some."""
         try:
             answer = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = self.body.decode(errors="replace")
         return {
             "id": self.id,
@@ -140,7 +141,11 @@ def post(url: str, request: Request, allow_remote: bool = False) -> Sent:
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL: {error}.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url!r} is no URL, such as http://127.0.0.1:8000/webhooks/train.")
     if not (allow_remote or parts.hostname in LOOPBACK):
@@ -149,7 +154,7 @@ def post(url: str, request: Request, allow_remote: bool = False) -> Sent:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     started = time.perf_counter()
     try:
-        connection = kind(parts.hostname, parts.port, timeout=60)
+        connection = kind(parts.hostname, port, timeout=60)
         connection.request("POST", target, request.body, dict(request.headers))
         response = connection.getresponse()
         body = response.read()
@@ -171,6 +176,8 @@ def send(server: RunningServer, request: Request) -> Sent:
         connection.request("POST", request.path, request.body, headers)
         response = connection.getresponse()
         body = response.read()
+    except ValueError as error:
+        raise UsageError(f"that cannot be sent: {error}.") from error
     except (OSError, HTTPException) as error:
         raise StartError(f"the server on port {server.port} did not answer: {error}") from error
     finally:

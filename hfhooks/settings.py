@@ -13,6 +13,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from hfhooks.errors import UsageError
@@ -146,6 +147,12 @@ def load_settings(**flags: Any) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise UsageError(_explain(error.errors()[0], flags)) from error
+    except SettingsError as error:  # of a variable that holds several values
+        name = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        text = f'{_variable(name)}: a JSON list is needed, such as ["labels.json"].'
+        raise UsageError(text) from error
+    except (AttributeError, TypeError) as error:
+        raise UsageError("pyproject.toml: [tool.hfhooks] is no table.") from error
     except (OSError, ValueError) as error:  # tomllib's errors are ValueErrors
         raise UsageError(f"pyproject.toml: {error}") from error
 

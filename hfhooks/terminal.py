@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
+from hfhooks.errors import DiskError, ReaderGone
 from hfhooks.redact import redact
 
 if TYPE_CHECKING:
@@ -96,6 +97,13 @@ class Steady:
         with self._going_on():
             self._stream.flush()
 
+    def check(self) -> None:
+        """Raise `DiskError` if something was not taken, `ReaderGone` if nobody reads."""
+        if isinstance(self.error, BrokenPipeError):
+            raise ReaderGone("nobody reads what is printed.") from self.error
+        if self.error:
+            raise DiskError(f"stdout: {self.error.strerror}") from self.error
+
     @contextmanager
     def _going_on(self) -> Iterator[None]:
         try:
@@ -110,10 +118,14 @@ class Steady:
 
 
 class Screen:
-    """A stream that lines are said on."""
+    """A stream that lines are said on.
 
-    def __init__(self, stream: TextIO) -> None:
+    Where these are what was asked for, `is_data`, `DiskError` is raised if they were not taken.
+    """
+
+    def __init__(self, stream: TextIO, is_data: bool = False) -> None:
         self._stream = Steady(stream)
+        self._is_data = is_data
         self._rich = _rich(self._stream) if _may_have_colours(stream) else None
         rich = self._rich
         self._colours = rich.color_system if rich and not rich.no_color else None
@@ -131,14 +143,14 @@ class Screen:
 
     def in_place(self, text: str) -> None:
         """Show on a terminal what the next line takes the place of; elsewhere nothing."""
-        if self.is_terminal:
+        if self._rich and self._stream.isatty() and not self._rich.is_dumb_terminal:
             self._write(f"{safe(text)}\x1b[K\r")
 
     def answer(self, text: str) -> None:
         """Show JSON in colours, on lines of its own; other text as it is, but inert."""
         try:
             shown = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
-        except ValueError:
+        except (ValueError, RecursionError):
             self.line(safe(text, 10_000))
             return
         # What steers a terminal becomes JSON's own escapes: what is shown is the same JSON.
@@ -149,10 +161,14 @@ class Screen:
         from rich.highlighter import JSONHighlighter
 
         self._rich.print(JSONHighlighter()(inert), soft_wrap=True)
+        if self._is_data:
+            self._stream.check()
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+        if self._is_data:
+            self._stream.check()
 
     def _styled(self, part: Part) -> str:
         text, style = (part, "") if isinstance(part, str) else part

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from hfhooks.endpoints import Endpoint, Registration, Registry, current_registry
+from hfhooks.exported import Exported
 from hfhooks.gateway.client import Response
 from hfhooks.gateway.direct import DirectWorker
 from hfhooks.gateway.records import Delivery
@@ -61,7 +62,7 @@ def deliver(
     """
     registration = _meant(target, to)
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    mismatch = registration.endpoint.filter.mismatch(json.loads(body))
+    mismatch = registration.endpoint.filter.mismatch(Exported(None, body).payload)
     if mismatch:
         return Result("ignored", error=mismatch)
     results: list[Result | BaseException] = []
@@ -86,7 +87,8 @@ async def _attempt(registration: Registration, body: bytes, headers: dict[str, s
     registry.add(registration)
     late: list[str] = []
     app, (endpoint,) = build(registry, lambda _, error: late.append(error))
-    sent = {"content-type": "application/json", **headers}
+    given = {name.lower(): value for name, value in headers.items()}
+    sent = {"content-type": "application/json", **given}
     if endpoint.secrets:
         sent.setdefault(SECRET_HEADER, endpoint.secrets[0])
     async with entered(app) as state:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import pytest
 
 from hfhooks.console import Console, print_data, print_error, print_note, print_sent
-from hfhooks.errors import DiskError, HfhooksError, LoadError
+from hfhooks.errors import DiskError, HfhooksError, LoadError, ReaderGone
 from hfhooks.gateway.dispatch import Outcome
 from hfhooks.gateway.records import Attempt, Delivery
 from hfhooks.redact import redact
@@ -294,8 +294,10 @@ def test_a_reader_that_left_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, pipe_without_reader: TextIO
 ) -> None:
     monkeypatch.setattr(sys, "stdout", pipe_without_reader)
-    print_data("x" * 100_000)
-    print_data("and again")
+    with pytest.raises(ReaderGone):
+        print_data("x" * 100_000)
+    print_data("and again")  # goes nowhere
+    Console(json_lines=True).stopped()
     monkeypatch.setattr(sys, "stderr", pipe_without_reader)
     console = Console()
     for _ in range(2):

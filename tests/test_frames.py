@@ -57,3 +57,11 @@ def test_all_frames_stay_where_none_is_the_users() -> None:
     lines = [HEAD, *LIBRARY, "ValueError: no"]
     assert users_lines(lines) == lines
     assert users_lines(["no traceback"]) == ["no traceback"]
+
+
+def test_in_a_group_of_exceptions_too() -> None:
+    head = ["  + Exception Group Traceback (most recent call last):"]
+    own = ['  |   File "/home/ada/app.py", line 3, in train', "  |     load()"]
+    library = [f'  |   File "{json.__file__}", line 3, in loads', "  |     decode()"]
+    ending = ["  | ExceptionGroup: no (1 sub-exception)", "  +-+---------------- 1 ---"]
+    assert users_lines([*head, *own, *library, *ending]) == [*head, *own, *ending]

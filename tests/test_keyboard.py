@@ -1,5 +1,6 @@
 """A terminal of its own, with a server in it that a person attends."""
 
+import fcntl
 import os
 import pty
 import re
@@ -173,6 +174,27 @@ def test_o_opens_the_browser_that_is_wanted(
     server.press("o")
     opened = tmp_path / "opened"
     wait_until(lambda: opened.exists() and opened.read_text().startswith("http://127.0.0.1:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="needs /proc")
+def test_no_other_is_made_non_blocking(attend: Any) -> None:
+    server = attend()
+    server.url()
+    wait_until(lambda: not server.shows_keys)
+    for number in (0, 1, 2):
+        assert not fcntl.fcntl(server.fd, fcntl.F_GETFL) & os.O_NONBLOCK
+        info = Path(f"/proc/{server.pid}/fdinfo/{number}").read_text()
+        flags = int(re.search(r"flags:\s+(\d+)", info)[1], 8)  # type: ignore[index] # it is there
+        assert not flags & os.O_NONBLOCK
+
+
+def test_whatever_ends_it_leaves_the_terminal_as_it_was(attend: Any) -> None:
+    server = attend()
+    server.url()
+    wait_until(lambda: not server.shows_keys)
+    server.press("\x1c")  # Ctrl-\\
+    assert server.ended() == -signal.SIGQUIT
+    assert server.shows_keys
 
 
 def test_what_is_pasted_presses_no_key(attend: Any) -> None:

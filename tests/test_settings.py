@@ -63,6 +63,8 @@ def test_every_setting_can_come_from_the_environment(
         ("[tool.hfhooks]\nport = 'x'", "port: Input should be a valid integer"),
         ("[tool.hfhooks]\nport = 'x'", "(from [tool.hfhooks])"),
         ("[tool.hfhooks\n", "pyproject.toml: "),
+        ("[tool]\nhfhooks = 'x'", "[tool.hfhooks] is no table."),
+        ("tool = 3", "[tool.hfhooks] is no table."),
     ],
 )
 def test_a_wrong_pyproject_is_wrong_usage(
@@ -88,6 +90,14 @@ def test_a_variable_of_no_setting_is_named_with_the_nearest(
 ) -> None:
     monkeypatch.setenv("HFHOOKS_PROT", "1")
     with pytest.raises(UsageError, match="no setting HFHOOKS_PROT, did you mean 'HFHOOKS_PORT'"):
+        load_settings()
+
+
+def test_a_list_that_is_none_is_explained(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HFHOOKS_WATCH", "labels.json")
+    with pytest.raises(UsageError, match="HFHOOKS_WATCH: a JSON list is needed"):
         load_settings()
 
 

@@ -112,6 +112,14 @@ def test_a_secret_is_not_asked_for() -> None:
     assert deliver(train, PUSH).answer == "a-secret-of-ours"
 
 
+def test_any_body_and_header_reaches_a_request() -> None:
+    @webhook_endpoint
+    async def raw(request: Request) -> list[Any]:
+        return [len(await request.body()), request.headers["x-mine"]]
+
+    assert deliver(raw, b"\xff\x00", headers={"X-Mine": "1"}).answer == [2, "1"]
+
+
 def test_of_a_module_one_is_chosen() -> None:
     module = ModuleType("bots")
     for name in ("one", "two"):

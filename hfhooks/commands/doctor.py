@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -120,15 +119,16 @@ def _settings() -> Iterator[Check]:
 
 
 def _port(host: str, port: int) -> Check:
+    from hfhooks.gateway.listener import bind
+
     owner = next((server.pid for server in running_servers() if server.port == port), None)
     if owner:
         return Check("ok", "port", f"{port} is in use by hfhooks, process {owner}.")
     try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
+        bind(host, port).close()
+    except HfhooksError as error:
         help = "Stop the program that has it, or choose another: --port, HFHOOKS_PORT."
-        reason = os.strerror(error.errno or 0)
-        return Check("error", "port", f"{port} cannot be used: {reason}.", help)
+        return Check("error", "port", str(error), error.help or help)
     return Check("ok", "port", f"{port} is free.")
 
 

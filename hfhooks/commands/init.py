@@ -1,5 +1,6 @@
 """`hfhooks init`: a script to start from."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -42,11 +43,13 @@ def init(file: File = Path("handlers.py"), template: Template = "trigger-trainin
     if file.suffix != ".py":
         raise UsageError(f"{file}: a script's name ends with .py.")
     starter = Path(__file__).parents[1] / "starters" / f"{template.replace('-', '_')}.py"
-    text = starter.read_text(encoding="utf-8").replace("{file}", str(file))
+    name = shlex.quote(str(file))
+    is_plain = name.isprintable() and not set(name) & {'"', "\\"}
+    text = starter.read_text(encoding="utf-8").replace("{file}", name if is_plain else "SCRIPT.py")
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError as error:
         raise UsageError(f"{file} is there already.", "Choose another name.") from error
-    print_note(f"{file} is written. To serve it: hfhooks serve {file}")
+    print_note(f"{file} is written. To serve it: hfhooks serve {name}")
     print_note(f"To send it an event, from another terminal: hfhooks trigger {TRIES[template]}")

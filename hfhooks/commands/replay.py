@@ -15,7 +15,7 @@ from hfhooks.commands.completion import payload_names
 from hfhooks.commands.deliveries.records import Port, Since, To, named, opened, since_when
 from hfhooks.console import print_data, print_note, print_sent, print_verdicts, progress
 from hfhooks.errors import UsageError
-from hfhooks.exported import Exported
+from hfhooks.exported import Exported, encoded
 from hfhooks.samples import changes_of, edited
 from hfhooks.sender import (
     JSON,
@@ -32,6 +32,9 @@ from hfhooks.state import RunningServer, find_server
 from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.loading import find_targets
 
+MOST = 1_000_000
+"""Deliveries that are looked for."""
+
 Payloads = Annotated[
     list[str] | None,
     typer.Argument(
@@ -42,7 +45,9 @@ Payloads = Annotated[
 ]
 Last = Annotated[
     int,
-    typer.Option(metavar="[NUMBER]", min=1, help="The last delivery, or the last so many."),
+    typer.Option(
+        metavar="[NUMBER]", min=1, max=MOST, help="The last delivery, or the last so many."
+    ),
 ]
 Failed = Annotated[bool, typer.Option("--failed", help="All deliveries that failed for good.")]
 Set = Annotated[
@@ -72,8 +77,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on 
 
 MANY = 100
 """Deliveries beyond which a person is asked first."""
-MOST = 1_000_000
-"""Deliveries that are looked for."""
 
 
 def replay(
@@ -142,7 +145,10 @@ def _chosen(
     status = "failed" if failed else None
     wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
     with opened(port, script) as records:
-        found = [records.delivery(row.id) for row in records.summaries(wanted)[::-1]]
+        rows = records.summaries(wanted)[::-1]
+        # What failed again when it was replayed is there twice.
+        chosen = [row.id for row in rows if not (failed and row.is_replay)]
+        found = [records.delivery(id) for id in chosen]
     if not found:
         print_note("no deliveries.")
     return [Exported.of(delivery) for delivery in found if delivery]
@@ -230,10 +236,13 @@ def _edits(changes: Iterable[str]) -> dict[str, Any]:
 
 def _edited(one: Exported, edits: dict[str, Any]) -> Exported:
     try:
-        changed = edited(json.loads(one.body), edits)
-    except ValueError as error:
+        content = json.loads(one.body)
+        if not isinstance(content, dict):
+            raise ValueError("--set: that payload is no JSON object.")
+        changed = edited(content, edits)
+    except (ValueError, RecursionError) as error:
         raise UsageError(str(error)) from error
-    return but(one, body=json.dumps(changed, ensure_ascii=False).encode())
+    return but(one, body=encoded(changed))
 
 
 def _explain_all(
@@ -246,3 +255,4 @@ def _explain_all(
             path = endpoint_path(endpoints, name)
             said = [(each, why) for each, why in said if f"/webhooks/{each}" == path]
         print_verdicts(said, as_json=as_json)
+        replayed(endpoints, one, to)  # says what would keep it from being sent

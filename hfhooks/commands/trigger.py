@@ -13,6 +13,7 @@ from hfhooks.commands.completion import event_names
 from hfhooks.commands.deliveries.records import Port, To
 from hfhooks.console import print_data, print_note, print_sent, progress
 from hfhooks.errors import UsageError
+from hfhooks.exported import encoded
 from hfhooks.samples import SAMPLES, changes_of, samples
 from hfhooks.sender import Request, Sent, choose, endpoint_path, send, wants
 from hfhooks.state import RunningServer, find_server
@@ -48,7 +49,9 @@ Save = Annotated[
     typer.Option(metavar="FILE", help="Write the payload there, - for stdout, and send nothing."),
 ]
 Count = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many times.")]
-Every = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The pause between two.")]
+Every = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, max=86_400, help="The pause between two.")
+]
 List = Annotated[bool, typer.Option("--list", help="Name the events, and send nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
@@ -119,7 +122,7 @@ def _payloads(
 
 def _save(payloads: list[dict[str, Any]], name: str) -> None:
     content: Any = payloads[0] if len(payloads) == 1 else payloads
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = json.dumps(content, indent=2)
     if name == "-":
         print_data(text)
         return
@@ -139,7 +142,7 @@ def _requests(
         if number and not any(wants(endpoint, payload) for endpoint in server.endpoints):
             continue
         path = endpoint_path(server.endpoints, to) if to else choose(server.endpoints, payload)
-        body = json.dumps(payload, ensure_ascii=False).encode()
+        body = encoded(payload)
         yield Request(path, body, {"content-type": "application/json"})
 
 

@@ -119,7 +119,8 @@ class EndpointRoute(APIRoute):
             await super().handle(scope, receive, answer)
         except BaseException as error:  # whatever it is, it is told
             task = asyncio.current_task()
-            if task and task.cancelling():  # not by the handler: the worker stops
+            is_ours = isinstance(error, asyncio.CancelledError)
+            if is_ours and task and task.cancelling():  # not by the handler: the worker stops
                 raise
             if answer.is_sent:
                 self.on_late_failure(_delivery_of(Request(scope)), users_traceback(error))

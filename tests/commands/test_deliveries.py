@@ -164,6 +164,84 @@ def test_follow_goes_on_with_those_that_come(own: Any) -> None:
         assert following.wait(10) == 130
 
 
+def test_follow_shows_what_becomes_of_what_was_not_finished(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").touch()
+    server = start(script(TEXT.replace("retries=0", "retries=1")))
+    server.post("talk", PULL)
+    wait_until(lambda: [line["status"] for line in server.deliveries] == ["retrying"])
+    command = [*COMMAND, "deliveries", "--follow", "--json", "--status", "failed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout
+        server.post("push", PUSH)
+        row = json.loads(following.stdout.readline())
+        assert (row["id"], row["status"], row["attempts"]) == (1, "failed", 2)
+        following.terminate()
+
+
+def test_follow_ends_with_its_reader(own: Any) -> None:
+    command = [*COMMAND, "deliveries", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout and following.stdout.readline()
+        following.stdout.close()
+
+        def has_ended() -> bool:
+            own.post("push", PUSH)
+            return following.poll() is not None
+
+        wait_until(has_ended)
+        assert following.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["show", "1"], ["show", "1", "--json"]])
+def test_what_could_not_be_printed_is_said(server: Server, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, "deliveries", *arguments]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (found.returncode, found.stderr.startswith("error: stdout: ")) == (5, True)
+
+
+def test_without_a_server_nothing_else_is_deleted(own: Any, tmp_path: Path) -> None:
+    own.stop()
+    env = {"HFHOOKS_KEEP_DELIVERIES": "1"}
+    app = str(tmp_path / "app.py")
+    assert run_command("deliveries", "retry", "2", "--script", app, env=env).returncode == 0
+    assert ids("--script", app) == [1, 2, 3, 4]
+
+
+def test_what_the_hub_has_sent_again_is_not_retried(own: Any, tmp_path: Path) -> None:
+    own.post("talk", PULL, webhook_id="again")
+    (tmp_path / "broken").unlink()
+    own.post("talk", PULL, webhook_id="again")
+    result = run_command("deliveries", "retry", "5")
+    assert (result.returncode, "was sent again since" in result.stderr) == (1, True)
+
+
+def test_a_curl_command_is_for_the_server_that_has_it(
+    own: Any, start: Start, script: Script, tmp_path: Path
+) -> None:
+    url = own.ready["local_url"]
+    other = start(script(TEXT, "two.py"))
+    assert other.ready
+    first = ["export", "1", "--curl", "--script", str(tmp_path / "app.py")]
+    assert f"{url}/webhooks/push" in run_command("deliveries", *first).stdout
+    own.stop()
+    assert "http://127.0.0.1:7860/" in run_command("deliveries", *first).stdout
+
+
+def test_what_cannot_be_exported_is_said(own: Any, start: Start, script: Script) -> None:
+    own.post("raw", b"x" * 200_000)
+    large = run_command("deliveries", "export", "5", "--curl")
+    assert (large.returncode, "too large for a command line" in large.stderr) == (2, True)
+    own.stop()
+    named = start(script(TEXT, "my-app.py"))
+    named.post("push", PUSH)
+    test = run_command("deliveries", "export", "1", "--pytest")
+    assert (test.returncode, "a test cannot import 'my-app'" in test.stderr) == (2, True)
+
+
 def test_show_has_the_payload_and_every_attempt(server: Server) -> None:
     result = run_command("deliveries", "show", "2")
     assert result.stdout.startswith("#2  ✗ failed  talk  discussion:create")
@@ -331,6 +409,12 @@ def test_after_kill_9_it_is_read_all_the_same(own: Any) -> None:
         (["--since", "yesterday"], 2, "is no age: write 90s, 30m, 2h or 7d."),
         (["--limit", "0"], 2, "--limit"),
         (["show", "404"], 1, "no delivery 404 is recorded."),
+        (["show", "9" * 20], 1, "is recorded."),
+        (["show", "-1"], 2, "no such option"),
+        (["retry", "9" * 20], 1, "is recorded."),
+        (["--limit", "9" * 20], 2, "--limit"),
+        (["--script", "app.py", "prune", "--all"], 2, "options stand behind the command"),
+        (["--port", "1", "show", "1"], 2, "options stand behind the command"),
         (["show", "x"], 2, "invalid value for 'ID'"),
         (["show"], 2, "missing argument"),
         (["export", "404"], 1, "no delivery 404 is recorded."),

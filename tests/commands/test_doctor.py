@@ -56,8 +56,14 @@ def test_a_port_that_another_program_has_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         found = checked(cwd=tmp_path, code=1, HFHOOKS_PORT=port)
-    assert found["port"]["text"] == f"{port} cannot be used: Address already in use."
-    assert "choose another" in found["port"]["help"]
+    assert found["port"]["text"] == f"port {port} is in use."
+    assert "--port" in found["port"]["help"]
+
+
+def test_a_port_of_another_host_is_looked_at(tmp_path: Path) -> None:
+    assert checked(cwd=tmp_path, HFHOOKS_HOST="::1")["port"]["status"] == "ok"
+    found = checked(cwd=tmp_path, code=1, HFHOOKS_HOST="nowhere.invalid")
+    assert "nowhere.invalid" in found["port"]["text"]
 
 
 def test_a_script_is_loaded(script: Script, tmp_path: Path) -> None:

@@ -33,6 +33,15 @@ def test_from_an_empty_folder_to_a_handled_event(start: Start, tmp_path: Path) -
     assert json.loads(sent.stdout) == {"training_on": "me/data"}
 
 
+@pytest.mark.parametrize("name", ["a b.py", 'q"""q.py', "back\\slash.py", "é.py"])
+def test_any_name_makes_a_script(tmp_path: Path, name: str) -> None:
+    result = run_command("init", name, cwd=tmp_path)
+    assert result.returncode == 0
+    compile((tmp_path / name).read_bytes(), name, "exec")
+    command = result.stderr.splitlines()[0].partition("serve it: ")[2]
+    assert shlex.split(command) == ["hfhooks", "serve", name]
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "handlers.py").write_text("mine")
     result = run_command("init", cwd=tmp_path)

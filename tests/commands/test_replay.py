@@ -269,6 +269,12 @@ def push(payload): return payload.repo.name
 """
 
 
+EXPORTED = (
+    b'{"hfhooks_delivery": 1, "endpoint": null, "query": "", "body": "{}", "received_at": 0, '
+    b'"headers": [["x-a", "VALUE"]]}'
+)
+
+
 def numbers(server: Any) -> list[int]:
     return [event["id"] for event in server.deliveries if event["replay"]]
 
@@ -437,6 +443,7 @@ def test_a_url_gets_what_the_hub_would_send(start: Start, script: Script) -> Non
     [
         (["--url", "http://example.com/x"], 2, "is on another machine."),
         (["--url", "ftp://127.0.0.1/x"], 2, "is no URL"),
+        (["--url", "http://[::1"], 2, "is no URL"),
         (["--url", "http://127.0.0.1:9/x"], 3, "did not answer"),
         (["--url", "http://127.0.0.1:9/x", "--offline", "app.py"], 2, "two ways"),
         (["--offline", "nope.py"], 2, "nope.py"),
@@ -571,3 +578,74 @@ from hfhooks.__main__ import main
 offline.LONGEST_LOAD = 2.0
 main()
 """
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'[{"repo": {"name": "\\ud800"}}]', "x.json: "),
+        (b'{}\n{"a": ' + b"9" * 5000 + b"}\n", "x.json:2: not JSON: "),
+        (b"{}\n" + b"[" * 100_000 + b"\n", "x.json:2: not JSON: "),
+        (EXPORTED.replace(b"VALUE", b"a\\nb"), "that cannot be sent: "),
+    ],
+)
+def test_odd_content_is_no_traceback(
+    start: Start, script: Script, tmp_path: Path, content: bytes, said: str
+) -> None:
+    assert start(script(ONE)).ready
+    (tmp_path / "x.json").write_bytes(content)
+    result = run_command("replay", "x.json", cwd=tmp_path)
+    assert result.returncode in (1, 2) and "Traceback" not in result.stderr
+    assert said in result.stderr or "400 refused" in result.stderr
+
+
+def test_a_number_that_no_delivery_has_is_said(start: Start, script: Script) -> None:
+    server = start(script(ONE))
+    server.post("name", PULL.read_bytes())
+    for number in ("9" * 20, "9" * 5000):
+        for command in ("replay", "explain"):
+            result = run_command(command, number)
+            assert (result.returncode, "is recorded." in result.stderr) == (1, True)
+    assert run_command("deliveries", "retry", "9" * 20).returncode == 1
+    assert server.post("name", PULL.read_bytes()).status == 200
+
+
+def test_what_is_no_object_cannot_be_edited(start: Start, script: Script) -> None:
+    server = start(script(TWICE))
+    server.post("first", b"[1, 2]")
+    result = run_command("replay", "1", "--set", "a=1")
+    assert (result.returncode, "no JSON object" in result.stderr) == (2, True)
+
+
+def test_a_dry_run_says_what_would_keep_it_from_being_sent(start: Start, script: Script) -> None:
+    assert start(script(SEVERAL)).ready
+    comment = PULL.with_name("comment_create_v3_built.json")
+    result = run_command("replay", str(comment), "--dry-run")
+    assert (result.returncode, "Choose one: --to talk" in result.stderr) == (2, True)
+
+
+def test_what_failed_is_replayed_once(start: Start, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    server = start(script(FAILING))
+    server.post("fails", PULL.read_bytes())
+    wait_until(lambda: server.deliveries)
+    for _ in range(2):
+        result = run_command("replay", "--failed")
+        assert (result.returncode, result.stderr.count("failed  fails")) == (1, 1)
+
+
+def test_a_handler_that_raises_and_is_tried_again_has_failed(start: Start, script: Script) -> None:
+    path = script("from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(p): 1 / 0")
+    assert start(path).ready
+    result = run_command("replay", str(PULL))
+    assert (result.returncode, result.stderr.startswith("↻ 202 retrying")) == (1, True)
+    assert run_command("trigger", "repo:create").returncode == 1
+
+
+def test_offline_a_dead_worker_calls_nobody(script: Script) -> None:
+    text = "import os\nfrom hfhooks import webhook_endpoint\n"
+    path = script(text + "@webhook_endpoint\ndef a(payload): os._exit(1)")
+    result = run_command("replay", str(PULL), str(PUSH), "--offline", str(path))
+    first, second = result.stdout.splitlines()
+    assert "died while this handler ran" in first
+    assert "was not called" in second or "died while" in second

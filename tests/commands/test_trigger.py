@@ -124,6 +124,11 @@ def test_a_payload_goes_to_stdout_without_a_server() -> None:
     assert json.loads(result.stdout)["event"] == {"action": "create", "scope": "repo"}
 
 
+def test_what_is_no_text_is_saved_as_json_has_it(tmp_path: Path) -> None:
+    result = run_command("trigger", "repo:update", "--set", 'repo.name="\\ud800"', "--save", "-")
+    assert (result.returncode, "\\ud800" in result.stdout) == (0, True)
+
+
 def test_the_events_are_listed_with_what_they_mean() -> None:
     result = run_command("trigger", "--list")
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(SAMPLES)
@@ -156,6 +161,7 @@ def test_a_handler_that_fails_is_exit_code_1(start: Start, script: Script) -> No
         (["repo:create", "--set", "repo.name.x=1"], "name is no object"),
         (["repo:create", "--count", "0"], "--count"),
         (["repo:create", "--every", "-1"], "--every"),
+        (["repo:create", "--every", "1e300"], "--every"),
     ],
 )
 def test_wrong_usage_is_said_in_words(arguments: list[str], said: str) -> None:

@@ -543,3 +543,17 @@ async def test_a_middleware_that_raises_is_as_a_handler_that_does(
         assert "RuntimeError: no database" in answer.text
         page = await http.get("/page")
         assert (page.status_code, page.text) == (500, "Internal Server Error")
+
+
+async def test_a_group_of_tasks_that_fails_is_a_handler_that_raises(
+    call: Callable[..., Any],
+) -> None:
+    async def fails() -> None:
+        raise ValueError("no")
+
+    @webhook_endpoint
+    async def group(payload: WebhookPayload) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fails())
+
+    assert (await call("group")).headers["hfhooks-outcome"] == "raised"

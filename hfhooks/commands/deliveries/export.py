@@ -1,6 +1,7 @@
 """`hfhooks deliveries export`: one, for another machine or a test."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,11 +14,11 @@ from hfhooks.commands.deliveries.records import (
     opened,
     recorded,
     script_of,
-    server_if_any,
 )
 from hfhooks.console import write_data
 from hfhooks.errors import UsageError
 from hfhooks.exported import Exported
+from hfhooks.state import running_servers
 
 AsCurl = Annotated[bool, typer.Option("--curl", help="As a curl command.")]
 AsTest = Annotated[bool, typer.Option("--pytest", help="As a regression test for pytest.")]
@@ -48,13 +49,14 @@ def export(
     exported = Exported.of(delivery)
     try:
         if as_curl:
-            server = server_if_any(port)
-            base = server.local_url if server else LOCAL_URL
+            here = journal_path(port, script)
+            urls = [each.local_url for each in running_servers() if Path(each.journal) == here]
+            base = urls[0] if urls else LOCAL_URL
             text = exported.as_curl(f"{base}/webhooks/{delivery.endpoint}")
         elif as_test:
             text = exported.as_test(id, script_of(journal_path(port, script))).rstrip()
         else:
-            text = json.dumps(exported.as_json(), indent=2, ensure_ascii=False)
+            text = json.dumps(exported.as_json(), indent=2)
     except ValueError as error:
         raise UsageError(f"delivery {id}: {error}") from error
     write_data(text.encode("utf-8", "surrogateescape") + b"\n")

@@ -47,6 +47,8 @@ Since = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="Not older than this: 90s, 30m, 2h, 7d."),
 ]
+LONG = 20
+"""Digits that no delivery's number has."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
@@ -110,10 +112,11 @@ def named(name: str, port: int | None = None, script: str | None = None) -> list
 
     Raises `HfhooksError` if it is not there, or holds something else.
     """
-    if not (name.isascii() and name.isdigit()) or Path(name).exists():
+    is_number = name.isascii() and name.isdigit()
+    if not is_number or (len(name) < LONG and Path(name).exists()):
         return read_payloads(name)
     with opened(port, script) as records:
-        return [Exported.of(recorded(records, int(name)))]
+        return [Exported.of(recorded(records, int(name) if len(name) < LONG else 0))]
 
 
 def since_when(age: str | None) -> float:
