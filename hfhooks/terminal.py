@@ -139,7 +139,11 @@ class Screen:
 
     def line(self, *parts: Part) -> None:
         """Say one line, whole whatever others say at the same time."""
-        self._write("".join(self._styled(part) for part in parts) + "\n")
+        if self._colours:
+            texts = [self._styled(part) for part in parts]
+        else:
+            texts = [part if isinstance(part, str) else part[0] for part in parts]
+        self._write("".join(texts) + "\n")
 
     def in_place(self, text: str) -> None:
         """Show on a terminal what the next line takes the place of; elsewhere nothing."""
@@ -172,8 +176,9 @@ class Screen:
 
     def _styled(self, part: Part) -> str:
         text, style = (part, "") if isinstance(part, str) else part
-        if not (style and self._colours):
+        if not style:
             return text
+        assert self._colours
         # rich's own way to print takes longer than all else that is done for a delivery.
         from rich.console import COLOR_SYSTEMS
         from rich.style import Style
