@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_what_a_handler_prints_reaches_the_notebook(kernel: Kernel) -> None:
+    # What is printed while no cell runs belongs to one before.
     handler = HELLO.replace("    return", "    seen.append(1)\n    return")
-    kernel.run(f"seen = []\n{handler}\nhello.run()")
+    handler = handler.replace("    print(", "    go.wait(60)\n    print(")
+    kernel.run(f"import threading\ngo, seen = threading.Event(), []\n{handler}\nhello.run()")
     sending = threading.Thread(target=post, args=(kernel.url + "/webhooks/hello", PULL))
     sending.start()
-    waiting = kernel.run("import time\nwhile not seen:\n    time.sleep(0.01)\ntime.sleep(0.2)")
+    waiting = kernel.run(
+        "import time\ngo.set()\nwhile not seen:\n    time.sleep(0.01)\ntime.sleep(1)"
+    )
     sending.join()
     assert "hello from" in printed(waiting)
 
@@ -146,9 +151,12 @@ def test_a_wrong_handler_is_refused_in_its_cell_and_the_old_one_stays(kernel: Ke
 
 
 def test_what_raised_is_tried_again_with_the_new_version(kernel: Kernel) -> None:
-    kernel.run(HELLO.replace("return", "1 / 0\n    return") + "\nhello.run()")
-    assert post(kernel.url + "/webhooks/hello", PULL).json()["status"] == "retrying"
-    assert "again in" in printed(kernel.run("import time; time.sleep(0.5)"))
+    handler = HELLO.replace("return", "go.wait(60)\n    1 / 0\n    return")
+    kernel.run(f"import threading, time\ngo = threading.Event()\n{handler}\nhello.run()")
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(post, kernel.url + "/webhooks/hello", PULL)
+        assert "again in" in printed(kernel.run("go.set(); time.sleep(2)"))
+        assert sending.result().json()["status"] in ("retrying", "queued")
     cell = kernel.run(HELLO + "\ntime.sleep(1)")
     assert "a delivery retried with the new code" in printed(cell)
     assert "hello from" in printed(cell)
