@@ -81,6 +81,10 @@ class Endpoint:
     def path(self) -> str:
         return PREFIX + self.name
 
+    def described(self) -> dict[str, Any]:
+        """Return what anybody may know of it, as in the `ready` line, but for its URL."""
+        return {"name": self.name, "path": self.path, **asdict(self.filter)}
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

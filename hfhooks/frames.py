@@ -67,7 +67,7 @@ def users_lines(lines: Sequence[str]) -> list[str]:
         if found := FRAME.match(line):
             is_hidden = not is_users(found[1])
             has_users |= not is_hidden
-        elif not line.lstrip(" |").strip() or not CODE.match(line):
+        elif not CODE.match(line):
             is_hidden = False
         if not is_hidden:
             kept.append(line)

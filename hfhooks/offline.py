@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Any
 
 from hfhooks.child import Child
@@ -36,10 +35,7 @@ class OfflineScript:
     @property
     def described(self) -> list[dict[str, Any]]:
         """The endpoints, as in the `ready` line."""
-        return [
-            {"name": endpoint.name, "path": endpoint.path, **asdict(endpoint.filter)}
-            for endpoint in self._endpoints.values()
-        ]
+        return [endpoint.described() for endpoint in self._endpoints.values()]
 
     async def call(self, request: Request, payload: dict[str, Any]) -> Sent:
         """Call the handler that a request is for, unless its filter does not match."""
@@ -75,17 +71,21 @@ async def loaded(
     """
     child = Child(WorkerProcess())
     try:
-        async with asyncio.timeout(patience):
-            endpoints = await child.load(targets)
+        endpoints = await _load(child, targets, patience)
         yield OfflineScript(child.client, endpoints)
-    except TimeoutError:
-        child.kill()
-        raise LoadError(f"{targets[0].label}: still loading after {patience:g} s.") from None
     except BaseException:
         child.kill()  # whoever gives up does not wait for a handler
         raise
     finally:
         await child.stop(BACKGROUND)
+
+
+async def _load(child: Child, targets: Sequence[Target], patience: float | None) -> list[Endpoint]:
+    try:
+        async with asyncio.timeout(patience):
+            return await child.load(targets)
+    except TimeoutError:
+        raise LoadError(f"{targets[0].label}: still loading after {patience:g} s.") from None
 
 
 def endpoints_of(targets: Sequence[Target]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TypeAlias
 
+from hfhooks.commands.journals import state_root
 from hfhooks.state import journals, running_servers
 
 __all__ = ["delivery_ids", "endpoint_names", "event_names", "payload_names", "words"]
@@ -84,7 +85,5 @@ def _deliveries() -> Iterator[Offer]:
 
 def _journal() -> Path:
     """Return the journal of the running server, or the one that was used last."""
-    from hfhooks.commands.deliveries.records import state_root
-
     servers = running_servers()
     return Path(servers[0].journal) if servers else journals(state_root())[0]

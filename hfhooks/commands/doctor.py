@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfhooks import __version__
-from hfhooks.commands.deliveries.records import state_root
+from hfhooks.commands.journals import state_root
 from hfhooks.console import Check, print_checks, print_data, progress
 from hfhooks.errors import HfhooksError
 from hfhooks.secret import advice, environment_secrets

@@ -1,6 +1,5 @@
 """`hfhooks explain`: why an endpoint got an event, or did not."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -62,4 +61,4 @@ def _endpoints(port: int | None, script: str | None) -> Endpoints:
         folder = journal_path(port, script).parent
     except StartError as error:
         raise StartError("no server is running.", "Name a script: --script app.py") from error
-    return [{"name": each.name, "path": each.path, **asdict(each.filter)} for each in known(folder)]
+    return [endpoint.described() for endpoint in known(folder)]

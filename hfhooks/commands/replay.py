@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hfhooks.commands.completion import payload_names
-from hfhooks.commands.deliveries.records import Port, Since, To, named, opened, since_when
+from hfhooks.commands.deliveries.records import MOST, Port, Since, To, named, opened, since_when
 from hfhooks.console import print_data, print_note, print_sent, print_verdicts, progress
 from hfhooks.errors import UsageError
 from hfhooks.exported import Exported, encoded
@@ -31,9 +31,6 @@ from hfhooks.sender import (
 from hfhooks.state import RunningServer, find_server
 from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.loading import find_targets
-
-MOST = 1_000_000
-"""Deliveries that are looked for."""
 
 Payloads = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfhooks.commands.completion import endpoint_names, event_names, words
-from hfhooks.commands.deliveries.records import Port, Script, Since, opened, since_when
+from hfhooks.commands.deliveries.records import MOST, Port, Script, Since, opened, since_when
 from hfhooks.console import print_deliveries, print_note
 from hfhooks.errors import UsageError
 from hfhooks.events import nearest
@@ -16,7 +16,6 @@ from hfhooks.events import nearest
 if TYPE_CHECKING:
     from hfhooks.gateway.records import Records, Summary, Wanted
 
-MOST = 1_000_000
 STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
 Endpoint = Annotated[
     str | None,
@@ -110,16 +109,9 @@ def _following(records: "Records", wanted: "Wanted") -> "Iterator[Sequence[Summa
         time.sleep(LOOK_EVERY)
         start = min(known, default=last + 1) - 1
         found = records.summaries(replace(everything, after=start))[::-1]
-        news = [
-            each
-            for each in found
-            if each.id > last or (each.id in known and known[each.id] != _state(each))
-        ]
-        known = {
-            each.id: _state(each)
-            for each in found
-            if each.status in OPEN and (each.id > last or each.id in known)
-        }
+        awaited = [each for each in found if each.id > last or each.id in known]
+        news = [each for each in awaited if known.get(each.id) != _state(each)]
+        known = {each.id: _state(each) for each in awaited if each.status in OPEN}
         last = max((each.id for each in found), default=last)
         told = [each for each in news if each.status not in NOT_RUN]
         if told := [each for each in told if wanted.status in (None, each.status)]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfhooks.commands.completion import delivery_ids, endpoint_names
+from hfhooks.commands.journals import state_root
 from hfhooks.console import print_note
 from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.exported import Exported
@@ -20,7 +21,6 @@ from hfhooks.state import (
     journal_folder,
     journals,
     running_servers,
-    state_folder,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ Since = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="Not older than this: 90s, 30m, 2h, 7d."),
 ]
+MOST = 1_000_000
+"""Deliveries that are looked for."""
 LONG = 20
 """Digits that no delivery's number has."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
@@ -127,10 +129,3 @@ def since_when(age: str | None) -> float:
     if not found:
         raise UsageError(f"{age!r} is no age: write 90s, 30m, 2h or 7d.")
     return time.time() - float(found[1]) * UNITS[found[2]]
-
-
-def state_root() -> Path:
-    """Return the folder below which journals are."""
-    from hfhooks.settings import load_settings  # slower than all else, and seldom needed
-
-    return load_settings().state_dir or state_folder()
