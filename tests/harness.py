@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
+from select import select
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -133,6 +134,59 @@ def at_terminal(
     os.close(terminal)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return subprocess.CompletedProcess(arguments, code, shown.decode(errors="replace"), "")
+
+
+class Terminal:
+    """A program at a terminal of its own, and a person who types there."""
+
+    def __init__(
+        self, command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
+    ) -> None:
+        self.shown = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                os.chdir(cwd or ".")
+                os.execvpe(command[0], command, dict(env))
+            finally:
+                os._exit(127)
+
+    def read(self) -> str:
+        """Return all that was shown so far."""
+        while select([self.fd], [], [], 0)[0]:
+            try:
+                more = os.read(self.fd, 65536)
+            except OSError:  # it has ended
+                break
+            if not more:
+                break
+            self.shown += more.decode(errors="replace")
+        return self.shown
+
+    def wait_for(self, text: str, number: int = 1) -> str:
+        wait_until(lambda: self.read().count(text) >= number, timeout=30)
+        return self.shown
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def ended(self) -> int:
+        """Return the exit code, reading what it says meanwhile."""
+
+        def look() -> tuple[int, int] | None:
+            self.read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return (pid, status) if pid else None
+
+        _, status = wait_until(look, timeout=30)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
 
 
 class Server:

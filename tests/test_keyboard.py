@@ -2,19 +2,17 @@
 
 import fcntl
 import os
-import pty
 import re
 import signal
 import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from select import select
 from typing import Any
 
 import pytest
 
-from tests.harness import COMMAND, payload_bytes, post, run_command, wait_until
+from tests.harness import COMMAND, Terminal, payload_bytes, post, run_command, wait_until
 
 Script = Callable[..., Path]
 
@@ -28,65 +26,23 @@ def talk(payload):
 """
 
 
-class Attended:
+class Attended(Terminal):
     """`hfhooks serve` at a terminal."""
 
     def __init__(self, *arguments: str, shell: str | None = None) -> None:
-        self.shown = ""
+        environment = {name: os.environ[name] for name in os.environ if name != "FORCE_COLOR"}
         command = ["/bin/sh", "-c", shell] if shell else [*COMMAND, "serve", *arguments]
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            try:
-                os.environ.pop("FORCE_COLOR", None)
-                os.execvp(command[0], command)
-            finally:
-                os._exit(127)
+        super().__init__(command, env=environment)
 
     @property
     def shows_keys(self) -> bool:
         return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
-
-    def read(self) -> str:
-        while select([self.fd], [], [], 0)[0]:
-            try:
-                more = os.read(self.fd, 65536)
-            except OSError:  # it has ended
-                break
-            if not more:
-                break
-            self.shown += more.decode(errors="replace")
-        return self.shown
-
-    def wait_for(self, text: str, number: int = 1) -> str:
-        wait_until(lambda: self.read().count(text) >= number, timeout=30)
-        return self.shown
-
-    def press(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def ended(self) -> int:
-        """Return the exit code, reading what it says meanwhile."""
-
-        def look() -> tuple[int, int] | None:
-            self.read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            return (pid, status) if pid else None
-
-        _, status = wait_until(look, timeout=30)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
 
     def url(self) -> str:
         self.wait_for("Press Ctrl-C")
         found = re.search(r"http://127\.0\.0\.1:\d+/webhooks/talk", self.shown)
         assert found, self.shown
         return found[0]
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """What the shell offers when a person presses Tab.
 
-Nothing may be said there, so what goes wrong offers nothing.
+Nothing may be said there, so what goes wrong offers nothing. A shell may run what it is offered, so
+nothing that a sender or a file's name has said is: plain words alone, and deliveries by their time.
 """
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -11,26 +14,31 @@ from typing import TypeAlias
 from hfhooks.commands.journals import state_root
 from hfhooks.state import journals, running_servers
 
-__all__ = ["delivery_ids", "endpoint_names", "event_names", "payload_names", "words"]
+__all__ = ["delivery_ids", "endpoint_names", "event_names", "words"]
 
 Offer: TypeAlias = str | tuple[str, str]
 """A word, with what it means."""
 MOST = 30
 """Deliveries that are offered, the newest first."""
-FILES = ("*.json", "*.jsonl")
+PLAIN = re.compile(r"[A-Za-z0-9._:/-]+")
+"""What means nothing but itself to every shell."""
 
 
 def _quietly(find: Callable[[], Iterator[Offer]]) -> Callable[[str], list[Offer]]:
     @wraps(find)
     def offer(incomplete: str) -> list[Offer]:
         try:
-            return [each for each in find() if _word(each).startswith(incomplete)]
+            return [each for each in find() if _is_offered(_word(each), incomplete)]
         except Exception:  # noqa: BLE001 # whatever it is, here nobody can do anything about it
             return []
 
     offer.__annotations__ = {"incomplete": str, "return": list}  # typer reads them
     del offer.__wrapped__  # and would read those of `find`
     return offer
+
+
+def _is_offered(word: str, incomplete: str) -> bool:
+    return word.startswith(incomplete) and PLAIN.fullmatch(word) is not None
 
 
 def _word(offer: Offer) -> str:
@@ -50,15 +58,12 @@ def endpoint_names() -> Iterator[Offer]:
 
 @_quietly
 def delivery_ids() -> Iterator[Offer]:
-    """Offer the newest deliveries."""
-    return _deliveries()
+    """Offer the newest deliveries, each with the time when it came."""
+    from hfhooks.gateway.records import Records, Wanted
 
-
-@_quietly
-def payload_names() -> Iterator[Offer]:
-    """Offer what `replay` takes: files in this folder, and the newest deliveries."""
-    yield from sorted(str(path) for pattern in FILES for path in Path().glob(pattern))
-    yield from _deliveries()
+    with Records(_journal()) as records:
+        for row in records.summaries(Wanted(limit=MOST)):
+            yield str(row.id), time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.received_at))
 
 
 @_quietly
@@ -72,15 +77,6 @@ def event_names() -> Iterator[Offer]:
 def words(*offered: str) -> Callable[[str], list[Offer]]:
     """Offer these."""
     return _quietly(lambda: iter(offered))
-
-
-def _deliveries() -> Iterator[Offer]:
-    from hfhooks.gateway.records import Records, Wanted
-
-    with Records(_journal()) as records:
-        for row in records.summaries(Wanted(limit=MOST)):
-            about = (row.status, row.endpoint, row.event, row.repo)
-            yield str(row.id), " ".join(filter(None, about))
 
 
 def _journal() -> Path:

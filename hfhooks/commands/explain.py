@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from hfhooks.commands.completion import payload_names
+from hfhooks.commands.completion import delivery_ids
 from hfhooks.commands.deliveries.records import (
     Port,
     Script,
@@ -21,7 +21,7 @@ Payload = Annotated[
     typer.Argument(
         metavar="PAYLOAD|ID",
         help="A JSON file, - for stdin, or a delivery's id.",
-        autocompletion=payload_names,
+        autocompletion=delivery_ids,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hfhooks.commands.completion import payload_names
+from hfhooks.commands.completion import delivery_ids
 from hfhooks.commands.deliveries.records import MOST, Port, Since, To, named, opened, since_when
 from hfhooks.console import print_data, print_note, print_sent, print_verdicts, progress
 from hfhooks.errors import UsageError
@@ -37,7 +37,7 @@ Payloads = Annotated[
     typer.Argument(
         metavar="[PAYLOAD]...",
         help="JSON files, - for stdin, or ids of recorded deliveries.",
-        autocompletion=payload_names,
+        autocompletion=delivery_ids,
     ),
 ]
 Last = Annotated[
