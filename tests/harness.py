@@ -140,7 +140,7 @@ class Terminal:
     """A program at a terminal of its own, and a person who types there."""
 
     def __init__(
-        self, command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
+        self, command: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
     ) -> None:
         self.shown = ""
         self.pid, self.fd = pty.fork()

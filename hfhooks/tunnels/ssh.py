@@ -53,21 +53,23 @@ class Ssh:
             raise UsageError(f"--ssh-host {settings.ssh_host}: no host has such a name.")
         self._program = find_program("ssh", "Install OpenSSH's client.")
         self._host = settings.ssh_host
+        self._service = SERVICES.get(self._host.rpartition("@")[2])
 
     def open(self, local_url: str, report: Report) -> AbstractAsyncContextManager[str]:
-        user, _, name = self._host.rpartition("@")
-        service = SERVICES.get(name)
-        command = [self._program, "-T"]
-        for name, value in OPTIONS.items():
-            command += ["-o", f"{name}={value}"]
+        says = _said(self._service.says) if self._service else _allocated(self._server())
+        return opened_by(self.command(local_url), says, report)
+
+    def command(self, local_url: str) -> list[str]:
+        """Return the command line that forwards to this URL."""
         local = urlsplit(local_url).netloc
-        if service:
-            host = self._host if user or not service.user else f"{service.user}@{name}"
-            command += [*service.options, "-R", f"{service.remote_port}:{local}", host]
-            return opened_by(command, _said(service.says), report)
-        # No shell there, and a port that it chooses, on all its addresses if it lets us.
-        command += ["-N", "-R", f"*:0:{local}", self._host]
-        return opened_by(command, _allocated(self._server()), report)
+        options = [f"-o{option}={value}" for option, value in OPTIONS.items()]
+        if self._service is None:
+            # No shell there, and a port that it chooses, on all its addresses if it lets us.
+            return [self._program, "-T", *options, "-N", "-R", f"*:0:{local}", self._host]
+        names_user = "@" in self._host or not self._service.user
+        host = self._host if names_user else f"{self._service.user}@{self._host}"
+        forward = f"{self._service.remote_port}:{local}"
+        return [self._program, "-T", *options, *self._service.options, "-R", forward, host]
 
     def _server(self) -> str:
         """Return the host's name in the net; ssh's own configuration may have another for it."""

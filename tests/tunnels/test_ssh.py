@@ -1,8 +1,11 @@
 """Tunnels by a real ssh to a real sshd."""
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +147,30 @@ def test_what_services_say(service: str, line: str, url: str) -> None:
     found = SERVICES[service].says.search(line)
     assert found and found[1] == url
     assert not SERVICES[service].says.search("Welcome! See https://twitter.com/someone")
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs ssh")
+@pytest.mark.parametrize(
+    ("given", "user", "host", "port", "forward"),
+    [
+        ("localhost.run", "nokey", "localhost.run", "22", "80 [127.0.0.1]:7860"),
+        ("me@localhost.run", "me", "localhost.run", "22", "80 [127.0.0.1]:7860"),
+        ("serveo.net", getuser(), "serveo.net", "22", "80 [127.0.0.1]:7860"),
+        ("a.pinggy.io", getuser(), "a.pinggy.io", "443", "0 [127.0.0.1]:7860"),
+        ("token@a.pinggy.io", "token", "a.pinggy.io", "443", "0 [127.0.0.1]:7860"),
+        ("me@example.com", "me", "example.com", "22", "[*]:0 [127.0.0.1]:7860"),
+        ("example.com", getuser(), "example.com", "22", "[*]:0 [127.0.0.1]:7860"),
+    ],
+)
+def test_ssh_itself_takes_the_command_line_as_it_is_meant(
+    given: str, user: str, host: str, port: str, forward: str
+) -> None:
+    program, *command = Ssh(load_settings(ssh_host=given)).command("http://127.0.0.1:7860")
+    asked = [program, "-F", "none", "-G", *command]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    understood = dict(line.split(" ", 1) for line in said.splitlines())
+    names = ("user", "hostname", "port", "remoteforward", "stricthostkeychecking", "batchmode")
+    assert [understood[name] for name in names] == [user, host, port, forward, "accept-new", "yes"]
 
 
 @pytest.mark.parametrize("host", [None, "", "-oProxyCommand=touch x"])
