@@ -57,6 +57,10 @@ H = TypeVar("H", bound=Handler)
 PREFIX = "/webhooks/"
 FILTERS = ("on", "repo", "ref")
 LEAST = {"retries": 0, "max_concurrency": 1}
+PROTECTING = ("auth", "auth_dependency", "allowed_paths", "blocked_paths", "max_file_size")
+"""Arguments of Gradio's `launch` by which somebody, or something, is kept out."""
+GRADIO_AUTH = 6
+"""The place of `auth` among its arguments."""
 RETRIES = 4
 MAX_CONCURRENCY = 16
 
@@ -257,8 +261,10 @@ def run_served(*args: Any, **kwargs: Any) -> None:
     """Serve the script that Python was started with; in one that is served, return at once.
 
     In a notebook, or at a prompt, serve what was declared so far and return. What Gradio's `launch`
-    takes may be given, and has no meaning here.
+    takes may be given, and has no meaning here. Raises `EndpointError` for what would protect a
+    page there: without it, everybody could see the page.
     """
+    _check_protection(args, kwargs)
     registry = current_registry()
     if registry.is_served or is_being_imported():
         log.debug("run() returns at once in what is served, or imported.")
@@ -274,6 +280,19 @@ def run_served(*args: Any, **kwargs: Any) -> None:
     else:
         help = "Write it to a file, and type: hfhooks serve FILE.py"
         raise HfhooksError("there is no script that could be served.", help)
+
+
+def _check_protection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Accept nothing that is meant to keep somebody out and would keep out nobody."""
+    given = [name for name in PROTECTING if kwargs.get(name) is not None]
+    if not given and len(args) >= GRADIO_AUTH and args[GRADIO_AUTH - 1] is not None:
+        given = ["auth"]
+    if given:
+        raise EndpointError(
+            f"launch({given[0]}=...) protects nothing here: the page would be open to everybody.",
+            help="Mount the page with it: gradio.mount_gradio_app(app.fastapi_app, ui, '/', "
+            f"{given[0]}=...), and leave it out of WebhooksServer and launch.",
+        )
 
 
 def stop_served() -> None:

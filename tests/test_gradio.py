@@ -152,6 +152,30 @@ def test_its_page_needs_no_secret(guide: Server) -> None:
     assert b"A page of one" in request("GET", guide.ready["local_url"] + "/config").body
 
 
+PROTECTED = """
+import gradio as gr
+from hfhooks import WebhooksServer
+
+with gr.Blocks() as ui:
+    gr.Markdown("For some eyes only")
+
+app = WebhooksServer()
+gr.mount_gradio_app(app.fastapi_app, ui, "/", auth=("me", "password"))
+
+@app.add_webhook
+def push(payload: dict):
+    return "pushed"
+"""
+
+
+def test_a_page_with_a_password_is_mounted_as_the_error_says(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(PROTECTED)
+    server = start(tmp_path / "app.py", env=QUIET)
+    answer = request("GET", server.ready["local_url"] + "/config")
+    assert answer.status == 401 and b"some eyes" not in answer.body
+    assert server.post("push", PAYLOADS[0].read_bytes()).json() == "pushed"
+
+
 @pytest.fixture(scope="module")
 def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("guide") / "app.py"
