@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -208,6 +208,8 @@ class Server:
         self._token = secrets.token_urlsafe(32)
         self._journal = journal
         self._endpoints: list[Endpoint] = []
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        """The last ones that each endpoint had, also one that has vanished."""
         self._tell: Callable[[RunningServer], None] | None = None
         """Tells the other commands what has changed, once there is a server for them."""
         probe = PROBES + secrets.token_urlsafe(16)
@@ -361,6 +363,7 @@ class Server:
         reloaded_in: float | None,
     ) -> None:
         """Let the worker that is ready have the deliveries."""
+        endpoints = [self._closed_as_before(endpoint) for endpoint in endpoints]
         before, self._endpoints = self._endpoints, endpoints
         self._gateway.publish(endpoints, site)
         self._dispatcher.use(client, endpoints)
@@ -375,6 +378,21 @@ class Server:
         self._console.reloaded(reloaded_in, described, sorted(new - old), sorted(old - new))
         if retried := self._dispatcher.retry_raised():
             self._console.note(f"{_count(retried)} retried with the new code.")
+
+    def _closed_as_before(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with the last secret it had, if it has lost it in what was saved.
+
+        A file or a variable that is gone for a moment must not let everybody in.
+        """
+        if endpoint.secrets:
+            self._secrets[endpoint.name] = endpoint.secrets
+        if endpoint.secrets or endpoint.name not in self._secrets:
+            return endpoint
+        self._console.note(
+            f"{endpoint.path} has no secret any more: senders still need the last one. Start the "
+            "server anew to let in everybody."
+        )
+        return replace(endpoint, secrets=self._secrets[endpoint.name])
 
     def on_broken(self, error: HfhooksError) -> None:
         """Go on with what there is, be it the memory of the endpoints that there were."""

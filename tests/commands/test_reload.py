@@ -103,6 +103,45 @@ def test_an_exception_at_import_is_shown_with_the_users_own_frames(
     assert "in deep" in server.stderr and "hfhooks/worker" not in server.stderr
 
 
+CLOSED = """
+from pathlib import Path
+from hfhooks import WebhooksServer
+
+file = Path(__file__).with_name("secret.txt")
+app = WebhooksServer(webhook_secret=file.read_text() if file.exists() else None)
+
+@app.add_webhook
+def version(payload):
+    return {number}
+"""
+
+
+def test_a_secret_that_is_lost_in_a_save_opens_nothing(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret.txt"
+    file.write_text("the-first-secret")
+    server = start(script(CLOSED.format(number=1)), "--reload")
+    assert server.post("version", PULL).status == 401
+    file.unlink()
+    script(versioned(2).replace("def version", "def another"))  # it has vanished meanwhile
+    wait_until(lambda: len(reloads(server)) == 1)
+    script(CLOSED.format(number=3))
+    wait_until(lambda: len(reloads(server)) == 2)
+    assert server.post("version", PULL).status == 401
+    assert server.post("version", PULL, x_webhook_secret="the-first-secret").json() == 3
+    wait_until(lambda: "/webhooks/version has no secret any more" in server.stderr)
+    file.write_text("the-second-secret")
+    script(CLOSED.format(number=4))
+    wait_until(lambda: len(reloads(server)) == 3)
+    assert server.post("version", PULL, x_webhook_secret="the-first-secret").status == 401
+    assert server.post("version", PULL, x_webhook_secret="the-second-secret").json() == 4
+    server.stop()
+    file.unlink()
+    anew = start(tmp_path / "app.py", "--reload")
+    assert anew.post("version", PULL).json() == 4
+
+
 def test_a_first_version_that_is_broken_may_be_mended(
     start: Start, script: Script, tmp_path: Path
 ) -> None:
