@@ -24,7 +24,7 @@ from hfhooks.gateway.passage import Site
 from hfhooks.redact import redact
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.serving import journal_of
-from hfhooks.settings import Settings, load_settings
+from hfhooks.settings import Settings, load_settings, space_url
 from hfhooks.wire import BODILESS, PASSED_HEADER
 from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.serve import make_room_for
@@ -45,6 +45,8 @@ class _Running:
     app: ASGI
     """What the script serves beside its endpoints, and they too."""
     room: Room
+    public_url: str | None
+    """Where everybody reaches it, if that is said."""
 
 
 class Application:
@@ -69,7 +71,7 @@ class Application:
             headers = [*scope["headers"], (PASSED_HEADER.encode(), b"1")]
             await running.app({**scope, "headers": headers}, receive, send)
         else:
-            running.gateway.url = _base_url(scope)
+            running.gateway.reached_at(_base_url(scope), running.public_url)
             await _send(request, await _answer(running.gateway, request, receive), send)
 
     async def _live_as_told(self, receive: ASGI, send: ASGI) -> None:
@@ -120,6 +122,7 @@ class Application:
                 dispatcher,
                 console,
                 url="",
+                host=settings.host,
                 wait=settings.wait,
                 token=secrets.token_urlsafe(32),
             )
@@ -128,7 +131,8 @@ class Application:
             async with self._handled(dispatcher, gateway, settings) as app:
                 for note in self._advice(gateway.endpoints):
                     console.note(note)
-                yield _Running(gateway, app, Room(settings.max_body))
+                public_url = settings.public_url or space_url()
+                yield _Running(gateway, app, Room(settings.max_body), public_url)
 
     def _advice(self, endpoints: Sequence[Endpoint]) -> list[str]:
         in_force = [secret for endpoint in endpoints for secret in endpoint.secrets]

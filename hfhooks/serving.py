@@ -227,8 +227,9 @@ class Server:
             journal,
             self._dispatcher,
             self._metrics,
-            url=self._url,
-            is_public=self._public_url is not None,
+            url=self._local_url,
+            public_url=self._public_url,
+            host=settings.host,
             wait=self._wait,
             token=self._token,
             probe=probe,
@@ -329,7 +330,7 @@ class Server:
 
     def _update(self) -> None:
         """Let everybody know what has changed."""
-        self._gateway.url, self._gateway.is_public = self._url, self._public_url is not None
+        self._gateway.reached_at(self._local_url, self._public_url)
         if self._tell:
             with suppress(OSError):
                 self._tell(self.described)

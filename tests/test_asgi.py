@@ -127,6 +127,15 @@ def test_uvicorn_serves_endpoints_routes_and_sockets(serve: Callable[..., Uvicor
     assert server.said.index("entered") < server.said.index("left")
 
 
+def test_no_page_of_a_stranger_runs_a_handler(serve: Callable[..., Uvicorn]) -> None:
+    server = serve()
+    url = server.url + "/webhooks/push"
+    rebound = {"origin": "http://evil.example:8000", "host": "evil.example:8000"}
+    assert post(url, PULL, **rebound).status == 403
+    assert post(url, PULL, sec_fetch_site="cross-site").status == 403
+    assert post(url, PULL, host="hooks.internal").json()["id"] == 1
+
+
 def test_nothing_is_lost_when_it_is_killed(serve: Callable[..., Uvicorn], tmp_path: Path) -> None:
     done = tmp_path / "done.txt"
     done.touch()

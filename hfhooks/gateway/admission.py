@@ -1,4 +1,4 @@
-"""Whom an endpoint lets in: senders that know its secret."""
+"""Whom an endpoint lets in: senders that know its secret; without one, no page of a stranger."""
 
 import hmac
 import re
@@ -23,28 +23,60 @@ SUSPICIOUS = 3
 """Wrong secrets in a row after which the fault may be on our side."""
 HINT_EVERY = 60.0
 """Seconds."""
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+ORIGIN = re.compile(r"(https?)://(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
+PORTS = {"http": 80, "https": 443}
 
 
 class Admission:
-    """Compares secrets, and guesses what the wrong ones mean; `now` tells seconds."""
+    """Compares secrets, and guesses what the wrong ones mean.
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    `now` tells seconds, `host` is the address that is listened on. A page may post to an endpoint
+    without a secret if it comes from this machine, from that address or from the `public_url`.
+    """
+
+    def __init__(self, now: Callable[[], float], host: str = "127.0.0.1") -> None:
+        self.public_url: str | None = None
         self._now = now
+        self._hosts = LOOPBACK | {host.lower()}
         self._wrong: Counter[str] = Counter()
         """How many in a row, for each endpoint."""
         self._hinted_at: dict[str, float] = {}
 
     def check(self, request: Request, endpoint: Endpoint) -> None:
-        """Let in who knows a secret of the endpoint, or anybody if it has none.
+        """Let in who knows a secret of the endpoint, or if it has none all but strangers' pages.
 
         Raises `Refusal`, the same for a missing secret as for a wrong one.
         """
         if not endpoint.secrets:
+            self._check_page(request, endpoint)
             return
         given = _given_secret(request)
         if not is_one_of((given or "").encode("latin-1"), endpoint.secrets):
             raise Refusal(401, "unauthorized", hint=self._hint(request, given, endpoint))
         self._wrong.pop(endpoint.name, None)
+
+    def _check_page(self, request: Request, endpoint: Endpoint) -> None:
+        """Refuse what a browser sends for a page of somebody else.
+
+        Any page may send some kinds of request to this machine, or to a name that has come to mean
+        this machine, which is why the request's own `Host` proves nothing.
+        """
+        origins = [value for name, value in request.headers if name == "origin"]
+        is_strange = request.fields.get("sec-fetch-site", "").lower() == "cross-site"
+        if is_strange or not all(map(self._is_ours, origins)):
+            hint = (
+                f"a page in a browser posted to {endpoint.path}, which has no secret, and was "
+                "refused. To let in who knows a secret, wherever it is: set WEBHOOK_SECRET."
+            )
+            raise Refusal(403, "forbidden", hint=hint if self._is_due(hint) else None)
+
+    def _is_ours(self, origin: str) -> bool:
+        found = _origin(origin)
+        if found is None:  # or `null`, as of a page in a sandbox
+            return False
+        public = "/".join((self.public_url or "").split("/")[:3])  # it may have a path
+        return found[1] in self._hosts or found == _origin(public)
 
     def _hint(self, request: Request, given: str | None, endpoint: Endpoint) -> str | None:
         """Return what the server's owner should know now, if anything."""
@@ -78,6 +110,15 @@ def is_one_of(given: bytes, secrets: Iterable[str]) -> bool:
     known = [sha256(secret.encode()).digest() for secret in secrets]
     matches = [hmac.compare_digest(digest, other) for other in known]
     return any(matches)
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin, None where it is no origin of a page."""
+    found = ORIGIN.fullmatch(text.lower())
+    if found is None:
+        return None
+    scheme, name, address, port = found.groups()
+    return scheme, name or address, int(port or PORTS[scheme])
 
 
 def without_secret(query: str) -> str:

@@ -62,9 +62,10 @@ class Reporter(Protocol):
 class Gateway:
     """Answers the requests of the public listener.
 
-    `url` is where it is reached, by everybody if it `is_public`; `wait` is how many seconds a
-    sender is kept for the handler's own answer; `token` proves that a request comes from this
-    machine's user; whoever finds an answer at `probe` has found this server and no other.
+    `url` is where this machine reaches it, and `public_url` where everybody does; `host` is the
+    address that is listened on; `wait` is how many seconds a sender is kept for the handler's own
+    answer; `token` proves that a request comes from this machine's user; whoever finds an answer at
+    `probe` has found this server and no other.
     """
 
     def __init__(
@@ -74,19 +75,19 @@ class Gateway:
         reporter: Reporter,
         *,
         url: str,
-        is_public: bool = False,
+        public_url: str | None = None,
+        host: str = "127.0.0.1",
         wait: float,
         token: str,
         probe: str = PROBES,
         most_unfinished: int = MOST_UNFINISHED,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.url = url
-        self.is_public = is_public
         self._probe = probe
         self._is_stopping = False
         self._is_full = False
-        self._admission = Admission(now)
+        self._admission = Admission(now, host)
+        self.reached_at(url, public_url)
         self._journal = journal
         self._dispatcher = dispatcher
         self._reporter = reporter
@@ -97,6 +98,11 @@ class Gateway:
         self._endpoints: dict[str, Endpoint] = {}
         self._site: Site | None = None
         self._endpoints_known = asyncio.Event()
+
+    def reached_at(self, url: str, public_url: str | None) -> None:
+        """Show from now on where this machine, and where everybody, reaches us."""
+        self._url, self._public_url = url, public_url
+        self._admission.public_url = public_url
 
     def publish(
         self, endpoints: Iterable[Endpoint], site: Site | None = None, are_all: bool = True
@@ -260,7 +266,8 @@ class Gateway:
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.pages import landing_page  # Jinja2 waits for the first visitor
 
-        html = landing_page(self.endpoints, self.url, self.is_public)
+        url, is_public = self._public_url or self._url, self._public_url is not None
+        html = landing_page(self.endpoints, url, is_public)
         return Answer(200, html.encode(), PAGE_HEADERS)
 
 

@@ -555,6 +555,24 @@ def test_the_secret_of_the_environment(start: Start, script: Script) -> None:
     assert written and not [file for file in written if b"s3cret" in file.read_bytes()]
 
 
+def test_without_a_secret_no_page_of_a_stranger_runs_a_handler(
+    start: Start, script: Script
+) -> None:
+    server = start(script(ECHO), "--public-url", "http://hooks.example.com", "--no-reload")
+    for strange in (
+        {"origin": "https://evil.example"},
+        {"origin": "http://evil.example:7860", "host": "evil.example:7860"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+    ):
+        assert server.post("plain", PULL, **strange).status == 403, strange
+    for own in ("http://localhost:3000", "http://hooks.example.com"):
+        assert server.post("plain", PULL, origin=own, host="evil.example").status == 200
+    assert server.post("plain", PULL, host="a-container:8080").status == 200
+    assert "a page in a browser posted to /webhooks/plain" in server.stderr
+    wait_until(lambda: [each["id"] for each in server.deliveries] == [1, 2, 3])
+
+
 def test_a_header_of_any_bytes_is_a_401_over_the_wire(start: Start, script: Script) -> None:
     server = start(script(ECHO), env={"WEBHOOK_SECRET": "s3cret"})
     port = int(server.ready["local_url"].rpartition(":")[2])

@@ -56,6 +56,91 @@ def test_nothing_else_does(check: Check, given: str) -> None:
     assert refused(check, request()).status == 401
 
 
+OURS = [
+    "http://127.0.0.1:7860",
+    "http://localhost:3000",
+    "https://LOCALHOST",
+    "http://[::1]:7860",
+    "http://192.168.1.5:7860",
+    "https://hooks.example.com",
+    "https://hooks.example.com:443",
+]
+STRANGE = [
+    "null",
+    "",
+    "https://evil.example",
+    "http://evil.example:7860",
+    "http://hooks.example.com",
+    "https://hooks.example.com:8443",
+    "https://hooks.example.com.evil.example",
+    "https://evil.example/hooks.example.com",
+    "http://127.0.0.1@evil.example",
+    "http://evil.example\\@127.0.0.1",
+    "http://127.0.0.1.evil.example",
+    "http://localhost.evil.example",
+    "http://127.0.0.1:7860, https://evil.example",
+    "file://127.0.0.1",
+    "chrome-extension://localhost",
+    "http://127.0.0.1:7860/path",
+]
+OPEN = Endpoint("train")
+
+
+@pytest.fixture
+def check_page(clock: Clock) -> Check:
+    admission = Admission(clock, host="192.168.1.5")
+    admission.public_url = "https://hooks.example.com/base"
+    return admission.check
+
+
+@pytest.mark.parametrize("origin", OURS)
+def test_without_a_secret_a_page_of_ours_may_post(check_page: Check, origin: str) -> None:
+    check_page(request(origin=origin, sec_fetch_site="same-origin"), OPEN)
+    check_page(request(origin=origin, host="evil.example"), OPEN)
+
+
+@pytest.mark.parametrize("origin", STRANGE)
+def test_without_a_secret_no_page_of_a_stranger_may_post(check_page: Check, origin: str) -> None:
+    for host in ("127.0.0.1:7860", "evil.example", "hooks.example.com"):
+        refusal = refused(check_page, request(origin=origin, host=host), OPEN)
+        assert (refusal.status, refusal.word) == (403, "forbidden")
+
+
+def test_a_page_of_another_site_is_refused_whatever_it_says(check_page: Check) -> None:
+    assert refused(check_page, request(sec_fetch_site="Cross-Site"), OPEN).status == 403
+    both = request(origin="http://localhost:7860", sec_fetch_site="cross-site")
+    assert refused(check_page, both, OPEN).status == 403
+
+
+def test_two_origins_must_both_be_ours(check_page: Check) -> None:
+    headers = [("origin", "https://evil.example"), ("origin", "http://localhost")]
+    for order in (headers, headers[::-1]):
+        twice = Request("POST", b"/webhooks/train", order, Room())
+        assert refused(check_page, twice, OPEN).status == 403
+
+
+def test_who_is_no_browser_may_post_whatever_its_host(check_page: Check) -> None:
+    for host in ("hooks", "10.0.0.7:80", "evil.example", "my-hooks.ngrok-free.dev"):
+        check_page(request(host=host, x_forwarded_host="a.example"), OPEN)
+
+
+def test_with_a_secret_pages_are_let_in_by_it(check: Check) -> None:
+    from_page = {"origin": "https://evil.example", "sec_fetch_site": "cross-site"}
+    check(request(x_webhook_secret="new-secret", **from_page), ROTATING)
+    assert refused(check, request(**from_page)).status == 401
+
+
+def test_the_owner_of_an_open_endpoint_hears_of_it_now_and_then(
+    check_page: Check, clock: Clock
+) -> None:
+    strange = request(origin="https://evil.example")
+    hint = refused(check_page, strange, OPEN).hint
+    assert hint and "WEBHOOK_SECRET" in hint and "evil" not in hint
+    assert refused(check_page, strange, OPEN).hint is None
+    clock.now += 61
+    assert refused(check_page, strange, OPEN).hint == hint
+
+
 def test_who_gives_two_secrets_in_the_url_means_two_things(check: Check) -> None:
     refusal = refused(check, request("secret=new-secret&secret=old-secret"))
     assert (refusal.status, refusal.word) == (400, "bad_request")
