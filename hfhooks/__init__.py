@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from hfhooks.version import __version__ as __version__
+
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from hfhooks.delivery import Delivery, Discard, Retry
-    from hfhooks.endpoints import webhook_endpoint
     from hfhooks.payload import WebhookPayload
+    from hfhooks.script.decorator import webhook_endpoint
     from hfhooks.server import WebhooksServer
 
-__version__ = "0.1.0"
 __all__ = ["webhook_endpoint", "WebhookPayload", "WebhooksServer", "Delivery", "Retry", "Discard"]
 
 _MODULES = {
-    "webhook_endpoint": "hfhooks.endpoints",
+    "webhook_endpoint": "hfhooks.script.decorator",
     "WebhookPayload": "hfhooks.payload",
     "WebhooksServer": "hfhooks.server",
     "Delivery": "hfhooks.delivery",

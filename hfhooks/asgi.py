@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from hfhooks.console import Console
 from hfhooks.delivery import Delivery
-from hfhooks.endpoints import Endpoint, OwnServer, Registry
 from hfhooks.errors import HfhooksError
 from hfhooks.frames import users_traceback
 from hfhooks.gateway.app import Gateway
@@ -21,7 +20,9 @@ from hfhooks.gateway.dispatch import Dispatcher
 from hfhooks.gateway.limits import READ_WITHIN, Refusal, Room, check_head
 from hfhooks.gateway.message import Answer, Request
 from hfhooks.gateway.passage import Site
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
+from hfhooks.script.registry import OwnServer, Registry
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.serving import journal_of
 from hfhooks.settings import Settings, load_settings, space_url

@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.passage import Site
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.state import is_alive
 from hfhooks.worker.loading import Target
 from hfhooks.worker.spawn import WorkerProcess

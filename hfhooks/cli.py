@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hfhooks import __version__
 from hfhooks.console import print_data, print_error
 from hfhooks.errors import HfhooksError, MachineError, ReaderGone, UsageError
 from hfhooks.events import nearest
+from hfhooks.version import __version__
 
 if TYPE_CHECKING:
     from hfhooks.worker.spawn import WorkerProcess

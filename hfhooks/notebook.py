@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hfhooks.console import Console, print_data
 from hfhooks.delivery import Delivery
-from hfhooks.endpoints import Endpoint, Registry
 from hfhooks.errors import JournalTaken, StartError
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.listener import bind as bind_public
 from hfhooks.gateway.passage import Site
 from hfhooks.loop import run
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
+from hfhooks.script.registry import Registry
 from hfhooks.serving import Server, opened, settle_from_thread
 from hfhooks.settings import Settings, load_settings
 from hfhooks.state import RunningServer

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hfhooks.child import Child
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import LoadError
 from hfhooks.gateway.client import Response, WorkerClient, WorkerGone
 from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import judge
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.sender import Request, Sent
 from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.loading import Target

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
-from hfhooks.endpoints import H, Options, current_registry, declare, run_served, stop_served
 from hfhooks.handover import calling_file, cancel
+from hfhooks.script.decorator import H, Options, declare
+from hfhooks.script.registry import current_registry
+from hfhooks.script.running import run_served, stop_served
 from hfhooks.secret import checked_secret
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class WebhooksServer:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Be an ASGI application, as for `uvicorn app:app`, which serves what was declared."""
         if self._application is None:
-            # By name: what receives and records stands on this module.
+            from hfhooks.asgi import Application
+
             cancel()
-            module = import_module("hfhooks.asgi")
-            self._application = module.Application(current_registry(), self, self._file)
+            self._application = Application(current_registry(), self, self._file)
         await self._application(scope, receive, send)
 
     @property

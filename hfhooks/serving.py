@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hfhooks.console import Console
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, JournalError, StartError, TunnelError, UsageError
 from hfhooks.gateway.app import PROBES, Gateway
 from hfhooks.gateway.client import WorkerClient
@@ -32,6 +31,7 @@ from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.keyboard import keyboard
 from hfhooks.keys import Keys
 from hfhooks.loop import run
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.settings import Settings, space_url
 from hfhooks.state import (

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hfhooks.child import Child, WorkerDied
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError, UsageError
 from hfhooks.gateway.client import WorkerClient
 from hfhooks.gateway.passage import Site
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.watcher import Watcher
 from hfhooks.worker.loading import Target, check_syntax
 from hfhooks.worker.spawn import WorkerProcess

@@ -16,14 +16,15 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
-from hfhooks.endpoints import Endpoint, Registration, Registry, current_registry
 from hfhooks.exported import Exported
 from hfhooks.gateway.client import Response
 from hfhooks.gateway.direct import DirectWorker
 from hfhooks.gateway.records import Delivery
 from hfhooks.gateway.retries import judge
 from hfhooks.loop import run
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.samples import sample
+from hfhooks.script.registry import Registration, Registry, current_registry
 from hfhooks.wire import SECRET_HEADER
 from hfhooks.worker.app import build
 from hfhooks.worker.site import WithState, entered

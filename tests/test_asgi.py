@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from hfhooks import Delivery, WebhookPayload, WebhooksServer
-from hfhooks.endpoints import Registry, collecting
+from hfhooks.script.registry import Registry, collecting
 from tests.harness import PAYLOADS, payload_bytes, post, request, wait_until
 
 PULL = payload_bytes("pr_create_v3_docs")

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from hfhooks import supervisor
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.gateway.client import Interrupted, WorkerClient
 from hfhooks.gateway.passage import Site
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.supervisor import SPARES, Supervisor
 from hfhooks.wire import ATTEMPT_HEADER
 from hfhooks.worker.loading import find_targets

@@ -12,7 +12,7 @@ from fastapi import BackgroundTasks, HTTPException, Request
 from pydantic import BaseModel
 
 from hfhooks import Delivery, Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
-from hfhooks.endpoints import Registry, collecting
+from hfhooks.script.registry import Registry, collecting
 from hfhooks.testing import Result, deliver, sample
 
 PUSH = sample("repo.content:update", "dataset:me/data")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfhooks import __version__
 from hfhooks.commands.journals import state_root
 from hfhooks.console import Check, print_checks, print_data, progress
 from hfhooks.errors import HfhooksError
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.state import check_private, journals, running_servers
+from hfhooks.version import __version__
 from hfhooks.worker.loading import DEFAULT_SCRIPTS, find_targets
 
 if TYPE_CHECKING:

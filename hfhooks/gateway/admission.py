@@ -8,9 +8,9 @@ from hashlib import sha256
 from math import inf
 from urllib.parse import parse_qsl, unquote_plus
 
-from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.limits import Refusal
 from hfhooks.gateway.message import Request
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.wire import SECRET_HEADER
 
 __all__ = ["Admission", "is_one_of", "without_secret"]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.events import event_of, repo_of
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
@@ -19,6 +18,7 @@ from hfhooks.gateway.limits import Refusal, check_media_type, json_object
 from hfhooks.gateway.message import JSON, Answer, Headers, Request
 from hfhooks.gateway.passage import Passed, Site
 from hfhooks.gateway.records import Delivery
+from hfhooks.model.endpoint import PREFIX, Endpoint
 from hfhooks.redact import redact
 from hfhooks.wire import (
     DELIVERY_HEADER,

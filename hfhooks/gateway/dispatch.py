@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic_core import to_json
 
-from hfhooks.endpoints import PREFIX, Endpoint
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.gateway.client import (
     Connection,
@@ -26,6 +25,7 @@ from hfhooks.gateway.client import (
 from hfhooks.gateway.journal import Journal, Unfinished
 from hfhooks.gateway.records import Attempt, Delivery
 from hfhooks.gateway.retries import Verdict, judge
+from hfhooks.model.endpoint import PREFIX, Endpoint
 from hfhooks.redact import redact
 from hfhooks.wire import ATTEMPT_HEADER, HOP_HEADERS, OWN_HEADERS, RAISED, SECRET_HEADER
 

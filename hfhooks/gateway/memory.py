@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from hfhooks.endpoints import Endpoint
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.state import write_private
 
 __all__ = ["known", "recall", "remember"]

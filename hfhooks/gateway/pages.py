@@ -5,8 +5,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, Template
 
-from hfhooks import __version__
-from hfhooks.endpoints import Endpoint
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.version import __version__
 
 __all__ = ["landing_page"]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hfhooks import __version__
 from hfhooks.gateway.app import Reporter
 from hfhooks.gateway.dispatch import Outcome
 from hfhooks.gateway.records import Delivery
+from hfhooks.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -21,10 +21,11 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.delivery import Delivery, Discard, Retry
-from hfhooks.endpoints import Endpoint, Handler, Registration, Registry
 from hfhooks.errors import EndpointError
 from hfhooks.frames import users_text, users_traceback
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.payload import WebhookPayload
+from hfhooks.script.registry import Handler, Registration, Registry
 from hfhooks.secret import environment_secrets
 from hfhooks.wire import (
     ATTEMPT_HEADER,

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from hfhooks import payload
-from hfhooks.endpoints import webhook_endpoint
+from hfhooks.script.decorator import webhook_endpoint
 from hfhooks.server import WebhooksServer
 
 __all__ = ["stand_in_for_huggingface_hub"]

@@ -15,9 +15,9 @@ from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
-from hfhooks.endpoints import Registry, collecting
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
 from hfhooks.frames import is_users, users_text
+from hfhooks.script.registry import Registry, collecting
 from hfhooks.worker.sources import FreshLoader, fresh_finder
 
 __all__ = [

@@ -14,7 +14,7 @@ from importlib.util import decode_source, find_spec
 from pathlib import Path
 from types import ModuleType
 
-from hfhooks.endpoints import Registration, Registry, collecting
+from hfhooks.script.registry import Registration, Registry, collecting
 from hfhooks.worker.loading import Target, first_on_path
 from hfhooks.worker.sources import find_elsewhere, is_local
 

@@ -20,10 +20,10 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from hfhooks.endpoints import Registry
 from hfhooks.errors import place
 from hfhooks.frames import is_users
 from hfhooks.loop import run
+from hfhooks.script.registry import Registry
 from hfhooks.wire import ATTEMPT_HEADER, GENERATION_HEADER, NOT_BEGUN, OUTCOME_HEADER
 from hfhooks.worker.listener import Listener
 

@@ -11,10 +11,11 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from hfhooks.delivery import Delivery
-from hfhooks.endpoints import Endpoint, Registry
 from hfhooks.handover import arguments
 from hfhooks.loop import run
+from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
+from hfhooks.script.registry import Registry
 from hfhooks.wire import TOKEN_HEADER
 from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.control import Control

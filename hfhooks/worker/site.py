@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.lifespan.on import LifespanOn
 
-from hfhooks.endpoints import OwnServer
 from hfhooks.errors import EndpointError
 from hfhooks.frames import users_traceback
+from hfhooks.script.registry import OwnServer
 
 __all__ = ["WithState", "app_of", "entered", "has_page"]
 

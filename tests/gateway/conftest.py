@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from hfhooks.endpoints import Endpoint, Registry, collecting
 from hfhooks.errors import JournalError
 from hfhooks.gateway.app import Gateway
 from hfhooks.gateway.client import WorkerClient
@@ -19,6 +18,8 @@ from hfhooks.gateway.dispatch import Dispatcher, Outcome
 from hfhooks.gateway.journal import Journal, open_journal
 from hfhooks.gateway.listener import Listener, bind
 from hfhooks.gateway.records import Delivery
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.script.registry import Registry, collecting
 from hfhooks.worker.app import build
 from hfhooks.worker.listener import Listener as WorkerListener
 

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
-from hfhooks.endpoints import Endpoint
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
 from hfhooks.gateway.limits import Refusal, Room
 from hfhooks.gateway.message import Request
+from hfhooks.model.endpoint import Endpoint
 
 Check = Callable[[Request, Endpoint], None]
 ROTATING = Endpoint("train", secrets=("new-secret", "old-secret"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from hfhooks.endpoints import Registry
 from hfhooks.gateway.journal import Journal
 from hfhooks.gateway.listener import Listener, bind
+from hfhooks.script.registry import Registry
 from hfhooks.server import WebhooksServer
 from tests.gateway.conftest import settle
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from hfhooks.endpoints import Endpoint
 from hfhooks.errors import JournalFull
 from hfhooks.gateway.client import Connection, Interrupted, Response, WorkerClient, WorkerGone
 from hfhooks.gateway.dispatch import BURST, CALM, FEW, MOST_IN_MEMORY, Dispatcher
 from hfhooks.gateway.journal import Journal
 from hfhooks.gateway.records import Attempt, Delivery
+from hfhooks.model.endpoint import Endpoint
 from tests.gateway.conftest import NOW, Reports, settle, until
 
 

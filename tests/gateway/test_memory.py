@@ -2,9 +2,9 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from hfhooks.endpoints import Endpoint
 from hfhooks.events import Filter
 from hfhooks.gateway.memory import FILE, known, recall, remember
+from hfhooks.model.endpoint import Endpoint
 
 OPEN = Endpoint("open", Filter(on=("repo.content",), ref=("refs/heads/*",)), retries=7)
 SHARED, OWN = Endpoint("shared", secrets=("of-all",)), Endpoint("own", secrets=("of-one",))

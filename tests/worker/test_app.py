@@ -22,8 +22,8 @@ from hfhooks import (
     WebhooksServer,
     webhook_endpoint,
 )
-from hfhooks.endpoints import Registry, collecting
 from hfhooks.errors import EndpointError, SecretError
+from hfhooks.script.registry import Registry, collecting
 from hfhooks.worker.app import build
 from tests.harness import JSON, payload_bytes
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hfhooks.endpoints import Handler
 from hfhooks.errors import HfhooksError, LoadError, UsageError
+from hfhooks.script.registry import Handler
 from hfhooks.worker.loading import Target, check_syntax, find_targets, load
 
 Script = Callable[..., Path]

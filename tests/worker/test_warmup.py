@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from hfhooks.endpoints import current_registry
 from hfhooks.payload import WebhookPayload
+from hfhooks.script.registry import current_registry
 from hfhooks.worker.sources import local_files
 from hfhooks.worker.warmup import warm_up
 from tests.harness import wait_until

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from hfhooks import WebhooksServer, webhook_endpoint
-from hfhooks.endpoints import PROTECTING, Endpoint, Registry, collecting
 from hfhooks.errors import EndpointError, HfhooksError, SecretError
 from hfhooks.events import Filter
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.script.registry import Registry, collecting
+from hfhooks.script.running import PROTECTING
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +83,7 @@ def test_objects_methods_and_partials_have_names_too(registry: Registry) -> None
     webhook_endpoint(functools.partial(retrain))
     assert names(registry) == ["Bot", "answer", "retrain"]
     places = [registration.place for registration in registry.registrations.values()]
-    assert all(Path(place.rpartition(":")[0]).name == "test_endpoints.py" for place in places)
+    assert all(Path(place.rpartition(":")[0]).name == "test_decorator.py" for place in places)
 
 
 def test_a_path_taken_twice_names_both_places(registry: Registry) -> None:
@@ -89,8 +91,8 @@ def test_a_path_taken_twice_names_both_places(registry: Registry) -> None:
     with pytest.raises(EndpointError, match=r"/webhooks/same") as caught:
         webhook_endpoint("same/")(Bot().answer)
     first, second = str(caught.value).rpartition(": ")[2].split(" and ")
-    assert first.endswith(f"test_endpoints.py:{retrain.__code__.co_firstlineno}")
-    assert second.endswith(f"test_endpoints.py:{Bot.answer.__code__.co_firstlineno}")
+    assert first.endswith(f"test_decorator.py:{retrain.__code__.co_firstlineno}")
+    assert second.endswith(f"test_decorator.py:{Bot.answer.__code__.co_firstlineno}")
     assert isinstance(caught.value, ValueError)
 
 

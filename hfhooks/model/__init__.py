@@ -1,0 +1,1 @@
+"""The words and rules of deliveries: values in, values out, and nothing else."""

@@ -1,0 +1,1 @@
+"""What a script says, and how it comes to be served."""
