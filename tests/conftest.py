@@ -1,6 +1,7 @@
 """Guards around every test: no home folder, no network, no sleeping."""
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -16,6 +17,10 @@ from tests.harness import Server
 NOT_OURS = ("FORCE_COLOR", "SPACE_ID", *ENVIRONMENT)
 """What the environment may have and a test must not."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what we start is to hear Ctrl-C
 
 
 @pytest.fixture(autouse=True)
