@@ -6,20 +6,20 @@ from hfhooks.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
-    from hfhooks.delivery import Delivery, Discard, Retry
-    from hfhooks.payload import WebhookPayload
+    from hfhooks.model.payload import WebhookPayload
+    from hfhooks.script.author import Delivery, Discard, Retry
     from hfhooks.script.decorator import webhook_endpoint
-    from hfhooks.server import WebhooksServer
+    from hfhooks.script.server import WebhooksServer
 
 __all__ = ["webhook_endpoint", "WebhookPayload", "WebhooksServer", "Delivery", "Retry", "Discard"]
 
 _MODULES = {
     "webhook_endpoint": "hfhooks.script.decorator",
-    "WebhookPayload": "hfhooks.payload",
-    "WebhooksServer": "hfhooks.server",
-    "Delivery": "hfhooks.delivery",
-    "Retry": "hfhooks.delivery",
-    "Discard": "hfhooks.delivery",
+    "WebhookPayload": "hfhooks.model.payload",
+    "WebhooksServer": "hfhooks.script.server",
+    "Delivery": "hfhooks.script.author",
+    "Retry": "hfhooks.script.author",
+    "Discard": "hfhooks.script.author",
 }
 
 

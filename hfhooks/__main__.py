@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hfhooks.worker.spawn import WorkerProcess
+    from hfhooks.supervisor.spawn import WorkerProcess
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main() -> None:
                 sys.argv.insert(1, "serve")
             worker = _warm_worker(sys.argv[1:], stack)
             _mask_secrets()
-            from hfhooks.cli import run
+            from hfhooks.cli.main import run
 
             code = run(worker)
     except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> "WorkerProcess |
     """
     if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
         return None
-    from hfhooks.worker.spawn import WorkerProcess
+    from hfhooks.supervisor.spawn import WorkerProcess
 
     # Until deliveries are accepted there is nothing to finish, and the worker follows us. An
     # exception would do for Ctrl-C too, but some libraries swallow it while they are imported.

@@ -17,8 +17,8 @@ from pydantic_settings import (
 )
 
 from hfhooks.errors import UsageError
-from hfhooks.events import nearest
-from hfhooks.wire import MOST_BODY
+from hfhooks.model.events import nearest
+from hfhooks.model.headers import MOST_BODY
 
 __all__ = ["Settings", "load_settings", "space_url"]
 

@@ -16,16 +16,16 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
-from hfhooks.exported import Exported
-from hfhooks.gateway.client import Response
-from hfhooks.gateway.direct import DirectWorker
-from hfhooks.gateway.records import Delivery
-from hfhooks.gateway.retries import judge
-from hfhooks.loop import run
+from hfhooks.dispatch.client import Response
+from hfhooks.dispatch.direct import DirectWorker
+from hfhooks.dispatch.verdict import judge
+from hfhooks.journal.sqlite.records import Delivery
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.samples import sample
+from hfhooks.model.exported import Exported
+from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.samples import sample
 from hfhooks.script.registry import Registration, Registry, current_registry
-from hfhooks.wire import SECRET_HEADER
+from hfhooks.tasks import run
 from hfhooks.worker.app import build
 from hfhooks.worker.site import WithState, entered
 

@@ -14,6 +14,7 @@ import pytest
 from hfhooks.redact import ENVIRONMENT
 from tests.harness import Server
 
+pytest_plugins = ["tests.wired"]
 NOT_OURS = ("FORCE_COLOR", "SPACE_ID", *ENVIRONMENT)
 """What the environment may have and a test must not."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from hfhooks.state import state_folder
+from hfhooks.private import state_folder
 from tests.harness import JSON, Answer, Server, request, run_command, wait_until
 
 CURRENT = 'nightingale/+"of the \\hub"'

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hfhooks.events import ACTIONS
-from hfhooks.samples import sample
+from hfhooks.model.events import ACTIONS
+from hfhooks.model.samples import sample
 from hfhooks.settings import Settings
 from tests.harness import EXAMPLES, post, run_command, wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hfhooks.state import state_folder
+from hfhooks.private import state_folder
 
 
 def test_there_is_no_network() -> None:

@@ -61,11 +61,11 @@ class Zygote:
 
 
 IMPORTED = (
-    "hfhooks.cli",
-    "hfhooks.commands.deliveries.change",
-    "hfhooks.commands.replay",
-    "hfhooks.commands.trigger",
-    "hfhooks.gateway.records",
+    "hfhooks.cli.main",
+    "hfhooks.cli.commands.deliveries.change",
+    "hfhooks.cli.commands.replay",
+    "hfhooks.cli.commands.trigger",
+    "hfhooks.journal.sqlite.records",
     "hfhooks.settings",
     "rich.console",
     "typer._adapters",

@@ -8,10 +8,10 @@ from hashlib import sha256
 from math import inf
 from urllib.parse import parse_qsl, unquote_plus
 
-from hfhooks.gateway.limits import Refusal
-from hfhooks.gateway.message import Request
+from hfhooks.http.limits import Refusal
+from hfhooks.http.messages import Request
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.wire import SECRET_HEADER
+from hfhooks.model.headers import SECRET_HEADER
 
 __all__ = ["Admission", "is_one_of", "without_secret"]
 

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
+from hfhooks.dispatch.dispatcher import Dispatcher, Outcome
 from hfhooks.errors import JournalError, JournalFull
-from hfhooks.events import event_of, repo_of
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
-from hfhooks.gateway.dispatch import Dispatcher, Outcome
-from hfhooks.gateway.journal import Journal
-from hfhooks.gateway.limits import Refusal, check_media_type, json_object
-from hfhooks.gateway.message import JSON, Answer, Headers, Request
-from hfhooks.gateway.passage import Passed, Site
-from hfhooks.gateway.records import Delivery
+from hfhooks.http.limits import Refusal, check_media_type, json_object
+from hfhooks.http.messages import JSON, Answer, Headers, Request
+from hfhooks.http.passage import Passed, Site
+from hfhooks.journal.sqlite.journal import Journal
+from hfhooks.journal.sqlite.records import Delivery
 from hfhooks.model.endpoint import PREFIX, Endpoint
-from hfhooks.redact import redact
-from hfhooks.wire import (
+from hfhooks.model.events import event_of, repo_of
+from hfhooks.model.headers import (
     DELIVERY_HEADER,
     DISCARDED,
     HOP_HEADERS,
@@ -30,6 +29,7 @@ from hfhooks.wire import (
     STATUS_HEADER,
     TOKEN_HEADER,
 )
+from hfhooks.redact import redact
 
 __all__ = ["PROBES", "Gateway", "Reporter", "refused"]
 

@@ -4,16 +4,16 @@ import json
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
+from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.errors import JournalError
 from hfhooks.gateway.admission import is_one_of
 from hfhooks.gateway.app import refused
-from hfhooks.gateway.dispatch import Dispatcher
-from hfhooks.gateway.journal import Journal
-from hfhooks.gateway.limits import Refusal
-from hfhooks.gateway.message import Answer, Request
+from hfhooks.http.limits import Refusal
+from hfhooks.http.messages import Answer, Request
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
-from hfhooks.loop import in_thread
-from hfhooks.wire import TOKEN_HEADER
+from hfhooks.journal.sqlite.journal import Journal
+from hfhooks.model.headers import TOKEN_HEADER
+from hfhooks.tasks import in_thread
 
 __all__ = ["Inspector"]
 

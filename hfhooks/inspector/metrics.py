@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hfhooks.dispatch.dispatcher import Outcome
 from hfhooks.gateway.app import Reporter
-from hfhooks.gateway.dispatch import Outcome
-from hfhooks.gateway.records import Delivery
+from hfhooks.journal.sqlite.records import Delivery
 from hfhooks.version import __version__
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hfhooks.events import Filter
+from hfhooks.model.events import Filter
 from hfhooks.redact import redact
 
 __all__ = ["FILTERS", "MAX_CONCURRENCY", "PREFIX", "RETRIES", "Endpoint"]

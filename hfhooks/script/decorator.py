@@ -7,9 +7,9 @@ from types import FunctionType
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from hfhooks.errors import EndpointError
-from hfhooks.events import Filter, nearest
-from hfhooks.handover import hand_over_at_exit
 from hfhooks.model.endpoint import FILTERS, PREFIX, Endpoint
+from hfhooks.model.events import Filter, nearest
+from hfhooks.script.handover import hand_over_at_exit
 from hfhooks.script.registry import Handler, Registration, current_registry
 from hfhooks.script.running import run_served, stop_served
 

@@ -10,8 +10,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from hfhooks.errors import EndpointError, place
-from hfhooks.handover import is_interactive
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.script.handover import is_interactive
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

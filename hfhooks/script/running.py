@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from hfhooks.errors import EndpointError, HfhooksError
-from hfhooks.handover import (
+from hfhooks.script.handover import (
     calling_module,
     calling_script,
     hand_over,
@@ -38,7 +38,7 @@ def run_served(*args: Any, **kwargs: Any) -> None:
         given = ", ".join([*map(repr, args), *(f"{name}=..." for name in kwargs)])
         log.warning("run(%s): what Gradio takes means nothing here, and is ignored.", given)
     if is_interactive():
-        from hfhooks import notebook
+        from hfhooks.serving import notebook
 
         notebook.serve(registry)
     elif (name := calling_script() or calling_module()) is not None:

@@ -4,8 +4,8 @@ import re
 from contextlib import AbstractAsyncContextManager
 
 from hfhooks.settings import Settings
-from hfhooks.tunnels import Report
 from hfhooks.tunnels.programs import find_program, opened_by
+from hfhooks.tunnels.tunnel import Report
 
 __all__ = ["Cloudflared"]
 

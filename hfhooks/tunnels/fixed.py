@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from hfhooks.errors import UsageError
 from hfhooks.settings import Settings
-from hfhooks.tunnels import Report
+from hfhooks.tunnels.tunnel import Report
 
 __all__ = ["Fixed"]
 

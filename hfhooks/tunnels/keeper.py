@@ -8,9 +8,9 @@ from math import inf
 from typing import Protocol
 
 from hfhooks.errors import CredentialsError, TunnelError
-from hfhooks.loop import in_thread
-from hfhooks.tunnels import Tunnel
+from hfhooks.tasks import in_thread
 from hfhooks.tunnels.probe import why_not
+from hfhooks.tunnels.tunnel import Tunnel
 
 __all__ = ["Keeper", "Observer"]
 

@@ -21,12 +21,12 @@ from pyngrok.exception import PyngrokError, PyngrokNgrokHTTPError, PyngrokNgrokI
 from pyngrok.log import NgrokLog
 
 from hfhooks.errors import CredentialsError, TunnelError
-from hfhooks.loop import in_thread
 from hfhooks.redact import redact
 from hfhooks.settings import Settings
-from hfhooks.tunnels import Report
+from hfhooks.tasks import in_thread
 from hfhooks.tunnels.probe import ProxyOut
 from hfhooks.tunnels.programs import guarded, private_folder
+from hfhooks.tunnels.tunnel import Report
 
 __all__ = ["TOKEN_HELP", "Ngrok", "looked_at"]
 

@@ -20,8 +20,8 @@ from threading import Thread
 from typing import IO
 
 from hfhooks.errors import CredentialsError, StartError, TunnelError
-from hfhooks.state import check_private, is_alive, state_folder, write_private
-from hfhooks.tunnels import Report
+from hfhooks.private import check_private, is_alive, state_folder, write_private
+from hfhooks.tunnels.tunnel import Report
 
 __all__ = ["find_program", "guarded", "opened_by", "private_folder"]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from hfhooks.errors import TunnelError, UsageError
 from hfhooks.settings import Settings
-from hfhooks.tunnels import Report
 from hfhooks.tunnels.programs import find_program, opened_by
+from hfhooks.tunnels.tunnel import Report
 
 __all__ = ["Ssh"]
 

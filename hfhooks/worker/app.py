@@ -20,14 +20,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
-from hfhooks.delivery import Delivery, Discard, Retry
 from hfhooks.errors import EndpointError
-from hfhooks.frames import users_text, users_traceback
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.payload import WebhookPayload
-from hfhooks.script.registry import Handler, Registration, Registry
-from hfhooks.secret import environment_secrets
-from hfhooks.wire import (
+from hfhooks.model.headers import (
     ATTEMPT_HEADER,
     BODILESS,
     DISCARDED,
@@ -40,6 +35,11 @@ from hfhooks.wire import (
     RETRY,
     RETRY_AFTER_HEADER,
 )
+from hfhooks.model.payload import WebhookPayload
+from hfhooks.script.author import Delivery, Discard, Retry
+from hfhooks.script.registry import Handler, Registration, Registry
+from hfhooks.secret import environment_secrets
+from hfhooks.tracebacks import users_text, users_traceback
 from hfhooks.worker.site import app_of
 
 __all__ = ["build", "other_routes"]

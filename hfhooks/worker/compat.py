@@ -10,9 +10,9 @@ from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from hfhooks import payload
+from hfhooks.model import payload
 from hfhooks.script.decorator import webhook_endpoint
-from hfhooks.server import WebhooksServer
+from hfhooks.script.server import WebhooksServer
 
 __all__ = ["stand_in_for_huggingface_hub"]
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from hfhooks.errors import HfhooksError, LoadError, UsageError, place
-from hfhooks.frames import is_users, users_text
 from hfhooks.script.registry import Registry, collecting
+from hfhooks.tracebacks import is_users, users_text
 from hfhooks.worker.sources import FreshLoader, fresh_finder
 
 __all__ = [

@@ -8,8 +8,8 @@ import signal
 from typing import Any
 
 from hfhooks.errors import HfhooksError
-from hfhooks.frames import users_frames
 from hfhooks.redact import redact
+from hfhooks.tracebacks import users_frames
 from hfhooks.worker.control import Control
 from hfhooks.worker.loading import Target
 from hfhooks.worker.preload import preload

@@ -21,10 +21,10 @@ from types import FrameType
 from typing import Any
 
 from hfhooks.errors import place
-from hfhooks.frames import is_users
-from hfhooks.loop import run
+from hfhooks.model.headers import ATTEMPT_HEADER, GENERATION_HEADER, NOT_BEGUN, OUTCOME_HEADER
 from hfhooks.script.registry import Registry
-from hfhooks.wire import ATTEMPT_HEADER, GENERATION_HEADER, NOT_BEGUN, OUTCOME_HEADER
+from hfhooks.tasks import run
+from hfhooks.tracebacks import is_users
 from hfhooks.worker.listener import Listener
 
 __all__ = ["Relief"]

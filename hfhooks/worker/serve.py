@@ -10,13 +10,13 @@ from typing import Any
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from hfhooks.delivery import Delivery
-from hfhooks.handover import arguments
-from hfhooks.loop import run
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.headers import TOKEN_HEADER
 from hfhooks.redact import redact
+from hfhooks.script.author import Delivery
+from hfhooks.script.handover import arguments
 from hfhooks.script.registry import Registry
-from hfhooks.wire import TOKEN_HEADER
+from hfhooks.tasks import run
 from hfhooks.worker.app import build, other_routes
 from hfhooks.worker.control import Control
 from hfhooks.worker.listener import Listener

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.lifespan.on import LifespanOn
 
 from hfhooks.errors import EndpointError
-from hfhooks.frames import users_traceback
 from hfhooks.script.registry import OwnServer
+from hfhooks.tracebacks import users_traceback
 
 __all__ = ["WithState", "app_of", "entered", "has_page"]
 

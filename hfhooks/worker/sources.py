@@ -7,7 +7,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from hfhooks.frames import is_users
+from hfhooks.tracebacks import is_users
 
 __all__ = [
     "FreshFinder",

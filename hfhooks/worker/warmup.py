@@ -7,10 +7,10 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Scope
 
-from hfhooks.loop import run
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.payload import WebhookPayload
+from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.registry import Handler, Registration, Registry
+from hfhooks.tasks import run
 from hfhooks.worker.app import build
 
 __all__ = ["warm_up"]

@@ -29,7 +29,7 @@ from uuid import uuid4
 import httptools
 import psutil
 
-from hfhooks.loop import run
+from hfhooks.tasks import run
 from tests.harness import Server, payload_bytes, wait_until
 
 PAYLOAD = payload_bytes("pr_create_v3_docs")

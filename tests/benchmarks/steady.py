@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from hfhooks.loop import run
+from hfhooks.tasks import run
 from tests.benchmarks.load import PAYLOAD, Answers, Connection, encoded
 
 RATE = 100

@@ -7,8 +7,8 @@ import asyncio
 
 from hfhooks.__main__ import main
 from hfhooks.gateway.app import Gateway
-from hfhooks.gateway.limits import Refusal
-from hfhooks.gateway.message import Answer, Request
+from hfhooks.http.limits import Refusal
+from hfhooks.http.messages import Answer, Request
 
 HELD_BACK = 0.1
 """Seconds, so that every kill of the gateway finds something to lose."""

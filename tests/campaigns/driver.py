@@ -16,8 +16,8 @@ from pathlib import Path
 from random import Random
 
 from hfhooks.errors import JournalError
-from hfhooks.gateway.journal import Journal, open_journal
-from hfhooks.gateway.records import Attempt, Delivery
+from hfhooks.journal.sqlite.journal import Journal, open_journal
+from hfhooks.journal.sqlite.records import Attempt, Delivery
 from tests.campaigns.disk import Operation
 from tests.harness import wait_until
 

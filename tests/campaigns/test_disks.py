@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hfhooks.errors import JournalFull
-from hfhooks.gateway.journal import Retention, open_journal
-from hfhooks.gateway.records import Attempt, Delivery
+from hfhooks.journal.sqlite.journal import Retention, open_journal
+from hfhooks.journal.sqlite.records import Attempt, Delivery
 from tests.campaigns.disk import watching, why_not, workspace
 from tests.harness import payload_bytes, wait_until
 

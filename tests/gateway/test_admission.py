@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from hfhooks.gateway.admission import Admission, is_one_of, without_secret
-from hfhooks.gateway.limits import Refusal, Room
-from hfhooks.gateway.message import Request
+from hfhooks.http.limits import Refusal, Room
+from hfhooks.http.messages import Request
 from hfhooks.model.endpoint import Endpoint
 
 Check = Callable[[Request, Endpoint], None]

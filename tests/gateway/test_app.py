@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from hfhooks import Delivery as HandlersDelivery
 from hfhooks import Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
+from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.gateway.app import Gateway
-from hfhooks.gateway.dispatch import Dispatcher
-from hfhooks.gateway.journal import Journal
+from hfhooks.journal.sqlite.journal import Journal
 from hfhooks.model.endpoint import Endpoint
-from tests.gateway.conftest import NOW, TOKEN, Reports, listening, until
 from tests.harness import JSON, PAYLOADS, payload_bytes
+from tests.wired import NOW, TOKEN, Reports, listening, until
 
 PULL = payload_bytes("pr_create_v3_docs")
 OWNER = {"hfhooks-token": TOKEN}

@@ -1,7 +1,7 @@
 from hfhooks import __version__
-from hfhooks.events import Filter
 from hfhooks.gateway.pages import landing_page
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.events import Filter
 
 
 def test_endpoints_are_shown_with_their_urls_and_filters() -> None:

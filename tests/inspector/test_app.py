@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from hfhooks.gateway.dispatch import Dispatcher
-from hfhooks.gateway.journal import open_journal
-from hfhooks.gateway.listener import Listener, bind
+from hfhooks.dispatch.dispatcher import Dispatcher
+from hfhooks.http.listener import Listener, bind
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Metrics
-from tests.gateway.conftest import Reports
+from hfhooks.journal.sqlite.journal import open_journal
 from tests.harness import payload_bytes, request, wait_until
 from tests.inspector.test_metrics import NOW, samples
+from tests.wired import Reports
 
 PULL = payload_bytes("pr_create_v3_docs")
 

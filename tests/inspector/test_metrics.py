@@ -3,10 +3,10 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hfhooks.gateway.dispatch import Outcome
-from hfhooks.gateway.records import Attempt, Delivery
+from hfhooks.dispatch.dispatcher import Outcome
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
-from tests.gateway.conftest import Reports
+from hfhooks.journal.sqlite.records import Attempt, Delivery
+from tests.wired import Reports
 
 NOW = Gauges(3, has_worker=True, tunnel="ngrok", is_tunnel_up=False)
 Samples = dict[tuple[str, tuple[str, ...]], float]

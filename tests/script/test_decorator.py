@@ -10,8 +10,8 @@ import pytest
 
 from hfhooks import WebhooksServer, webhook_endpoint
 from hfhooks.errors import EndpointError, HfhooksError, SecretError
-from hfhooks.events import Filter
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.events import Filter
 from hfhooks.script.registry import Registry, collecting
 from hfhooks.script.running import PROTECTING
 

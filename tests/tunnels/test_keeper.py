@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hfhooks.errors import CredentialsError, TunnelError
-from hfhooks.tunnels import Report
 from hfhooks.tunnels.keeper import Keeper
+from hfhooks.tunnels.tunnel import Report
 
 URL, OTHER = "https://a.test", "https://b.test"
 

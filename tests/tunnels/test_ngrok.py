@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from hfhooks.state import state_folder
+from hfhooks.private import state_folder
 from tests.harness import Server, payload_bytes, post, run_command, wait_until
 from tests.tunnels.conftest import TOKEN, NgrokAgent, install
 

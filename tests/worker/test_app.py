@@ -14,14 +14,7 @@ from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Re
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from hfhooks import (
-    Delivery,
-    Discard,
-    Retry,
-    WebhookPayload,
-    WebhooksServer,
-    webhook_endpoint,
-)
+from hfhooks import Delivery, Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
 from hfhooks.errors import EndpointError, SecretError
 from hfhooks.script.registry import Registry, collecting
 from hfhooks.worker.app import build

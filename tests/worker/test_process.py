@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from hfhooks.supervisor.spawn import WorkerProcess
 from hfhooks.worker.loading import find_targets
-from hfhooks.worker.spawn import WorkerProcess
 from tests.harness import wait_until
 
 Script = Callable[..., Path]
@@ -234,7 +234,7 @@ def test_a_lifespan_ends_with_it(
 def test_modules_of_the_working_folder_do_not_disturb_it(script: Script, tmp_path: Path) -> None:
     script("1 / 0", "email.py")
     script("1 / 0", "typing_extensions.py")
-    code = "from hfhooks.worker.spawn import WorkerProcess as W; w = W(); w.send(type='load', "
+    code = "from hfhooks.supervisor.spawn import WorkerProcess as W; w = W(); w.send(type='load', "
     code += "targets=[], socket=None, token=''); print(next(w.reports(), None)); w.close()"
     import sys
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from hfhooks.payload import WebhookPayload
+from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.registry import current_registry
 from hfhooks.worker.sources import local_files
 from hfhooks.worker.warmup import warm_up
@@ -13,8 +13,9 @@ from tests.harness import wait_until
 
 SERVING = """
 import sys
-from hfhooks.endpoints import Endpoint, Registration, Registry
-from hfhooks.loop import run
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.script.registry import Registration, Registry
+from hfhooks.tasks import run
 from hfhooks.worker.serve import Listener, bind, build, current_default_thread_limiter
 from hfhooks.worker.warmup import warm_up
 

@@ -1,0 +1,1 @@
+"""Due deliveries, and what becomes of them."""

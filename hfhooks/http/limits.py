@@ -1,0 +1,159 @@
+"""What a request may look like: its head, its size, its media type, and that it is JSON."""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import from_json
+
+from hfhooks.errors import StartError
+from hfhooks.model.headers import SECRET_HEADER
+
+__all__ = [
+    "HEAR_WITHIN",
+    "MAX_BODY",
+    "MOST_CONNECTIONS",
+    "MOST_HEAD",
+    "READ_WITHIN",
+    "REST_WITHIN",
+    "Refusal",
+    "Room",
+    "check_head",
+    "check_media_type",
+    "json_object",
+    "most_connections",
+]
+
+READ_WITHIN = 10.0
+"""Seconds in which a request must have come, to the last byte of its body."""
+REST_WITHIN = 75.0
+"""Seconds in which another request must begin on a connection, or it is closed."""
+HEAR_WITHIN = 2.0
+"""Seconds that a sender gets to hear that the rest of its request is not wanted."""
+MAX_BODY = 1024 * 1024
+"""Bytes of a body; the Hub's have a few thousand."""
+MOST_HELD = 16 * 1024 * 1024
+"""Bytes of all bodies that are arriving or being answered."""
+MOST_CONNECTIONS = 512
+"""Connections at once."""
+MOST_FILES = 4096
+"""Open files at once, where the system lets us."""
+OTHER_FILES = 64
+"""Open files that are no connections: the journal, the workers, the terminal."""
+MOST_HEAD = 16 * 1024
+"""Bytes of all header fields together."""
+MOST_FIELDS = 64
+LONGEST_TARGET = 2048
+"""Bytes of path and query."""
+HOST = re.compile(r"([\w.~-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", re.ASCII)
+ONCE = ("host", SECRET_HEADER)
+"""Fields of which two would mean two things."""
+
+Headers = Mapping[str, str]
+
+
+class Refusal(Exception):
+    """A request that is not accepted: the status and the one word its sender is told.
+
+    `hint` is for the server's owner.
+    """
+
+    def __init__(
+        self, status: int, word: str, headers: Headers | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(word)
+        self.status = status
+        self.word = word
+        self.headers = headers or {}
+        self.hint = hint
+
+
+class Room:
+    """What bodies there is room for: one of `max_body` bytes, and all that are held together."""
+
+    def __init__(self, max_body: int = MAX_BODY) -> None:
+        self.max_body = max_body
+        self.most = max(MOST_HELD, 2 * max_body)
+        self.held = 0
+
+    def take(self, size: int, part: int) -> None:
+        """Make room for a part of a body that has that size with it. Raises `Refusal`."""
+        if size > self.max_body:
+            raise Refusal(413, "too_big")
+        if self.held + part > self.most:
+            raise Refusal(503, "busy", {"retry-after": "5"})
+        self.held += part
+
+
+def most_connections() -> int:
+    """Let this process open more files if it may, and return how many connections that allows.
+
+    Raises `StartError` where that is none.
+    """
+    try:
+        import resource
+    except ImportError:  # no such limit
+        return MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft <= OTHER_FILES:
+        help = "Raise the limit: ulimit -n 1024"
+        raise StartError(f"only {soft} files may be open at once, which is not enough.", help)
+    return min(MOST_CONNECTIONS, soft - OTHER_FILES)
+
+
+def check_head(
+    version: str, target: bytes, fields: Headers, headers: Sequence[tuple[str, str]]
+) -> None:
+    """Accept a head of reasonable size that means one thing only. Raises `Refusal`.
+
+    `headers` are the fields as they came, where one may come twice.
+    """
+    if len(target) > LONGEST_TARGET:
+        raise Refusal(414, "target_too_long")
+    if len(headers) > MOST_FIELDS or sum(len(n) + len(v) for n, v in headers) > MOST_HEAD:
+        raise Refusal(431, "head_too_big")
+    # An absolute target, or another host, may mean another server to whoever stands before us.
+    host = fields.get("host")
+    # A fragment is never sent, and whoever leaves it out sees another path.
+    is_path = target[:1] == b"/" and b"#" not in target
+    is_clear = is_path and (version == "1.0" if host is None else _is_host(host))
+    if not is_clear or (len(fields) < len(headers) and _comes_twice(headers)):
+        raise Refusal(400, "bad_request")
+
+
+@lru_cache(maxsize=64)
+def _is_host(value: str) -> bool:
+    return HOST.fullmatch(value) is not None
+
+
+def _comes_twice(headers: Sequence[tuple[str, str]]) -> bool:
+    names = [name for name, _ in headers]
+    return any(names.count(name) > 1 for name in ONCE)
+
+
+def check_media_type(headers: Headers) -> None:
+    """Accept uncompressed JSON. Raises `Refusal`."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    if not is_json or headers.get("content-encoding", "identity") != "identity":
+        raise Refusal(415, "unsupported_media_type")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body. Raises `Refusal` if it is none."""
+    try:
+        payload = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refusal(400, "not_json") from error
+    if not isinstance(payload, dict):
+        raise Refusal(400, "not_object")
+    return payload

@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hfhooks import __version__
+from hfhooks.cli.main import COMMANDS, OF_DELIVERIES
+from tests.harness import run_command
+
+EVERY = [*COMMANDS, *(f"deliveries {name}" for name in OF_DELIVERIES)]
+
+
+def test_version() -> None:
+    assert run_command("--version").stdout == f"hfhooks {__version__}\n"
+
+
+def test_the_console_script_is_the_same_command() -> None:
+    script = Path(sys.executable).with_name("hfhooks")
+    found = subprocess.run([script, "--version"], capture_output=True, text=True)
+    assert found.stdout == f"hfhooks {__version__}\n"
+
+
+def test_help_lists_every_command() -> None:
+    result = run_command("--help")
+    assert result.returncode == 0
+    assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
+
+
+def test_without_a_command_it_shows_the_help() -> None:
+    result = run_command()
+    assert (result.returncode, result.stdout) == (2, run_command("--help").stdout)
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_help_of_a_command_has_examples_to_paste(command: str) -> None:
+    result = run_command(*command.split(), "-h")
+    assert result.returncode == 0
+    assert f"\n    hfhooks {command} " in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["srve"], "error: no command 'srve', did you mean 'serve'?"),
+        (["deliveries", "shwo"], "error: no command 'shwo', did you mean 'show'?"),
+        (["serve", "--prot", "1"], "error: no such option: --prot"),
+        (["serve", "--port", "x"], "error: invalid value for '--port': "),
+        (["replay"], "error: nothing to replay"),
+        (["print-urls", "--wait", "-1"], "error: invalid value for '--wait': "),
+        (["print-urls", "x"], "error: got unexpected extra argument"),
+        (["deliveries", "show"], "error: missing argument 'ID'."),
+    ],
+)
+def test_wrong_usage_is_a_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+    result = run_command(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(words)
+    assert all(line.startswith(("error: ", "help: ")) for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_shells(shell: str) -> None:
+    result = run_command("--show-completion", shell)
+    if "unexpected extra argument" in result.stderr:  # the shell is detected
+        result = run_command("--show-completion", env={"SHELL": f"/bin/{shell}"})
+    assert "hfhooks" in result.stdout
+
+
+def test_a_closed_stdout_is_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "hfhooks", "--version"]
+    found = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert found.stderr == ""

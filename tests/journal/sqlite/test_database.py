@@ -1,0 +1,294 @@
+import asyncio
+import random
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfhooks.errors import DiskError, JournalError, JournalFull
+from hfhooks.journal.sqlite.database import Database, open_database
+from hfhooks.journal.sqlite.journal import open_journal
+from tests.harness import wait_until
+from tests.journal.sqlite.test_journal import NEW
+
+Open = Callable[..., Database]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """Return a function that opens a database with one table; they are closed with the test."""
+    databases: list[Database] = []
+
+    def opened(**options: Any) -> Database:
+        arguments: dict[str, Any] = {
+            "holder": "process 7 on port 7860",
+            "version": 1,
+            "schema": "CREATE TABLE things (name TEXT);",
+            "on_open": "",
+            "chore": lambda _: False,
+            "min_free": 0,
+        }
+        databases.append(open_database(tmp_path / "deep" / "d.db", **arguments | options))
+        return databases[-1]
+
+    yield opened
+    for database in databases:
+        database.close()
+
+
+def insert(name: str) -> Callable[[sqlite3.Connection], int]:
+    return lambda c: c.execute("INSERT INTO things VALUES (?)", (name,)).lastrowid or 0
+
+
+def names(database: Database) -> list[str]:
+    return database.read(lambda row: str(row["name"]), "SELECT name FROM things ORDER BY rowid")
+
+
+async def test_what_was_committed_can_be_read(opened: Open) -> None:
+    database = opened()
+    assert await database.commit(insert("a")) == 1
+    assert names(database) == ["a"]
+
+
+async def test_what_is_submitted_comes_before_the_next_commit(opened: Open) -> None:
+    database = opened()
+    database.submit(insert("a"))
+    await database.commit(insert("b"))
+    assert names(database) == ["a", "b"]
+
+
+async def test_what_waits_shares_a_commit(opened: Open) -> None:
+    database, commits = opened(), 0
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    database._writer.set_trace_callback(count)  # to see what SQLite is told
+    await asyncio.gather(*(database.commit(insert("a")) for _ in range(500)))
+    assert 1 <= commits < 100
+
+
+def test_commits_reach_the_disk(opened: Open) -> None:
+    connection = opened()._writer  # the promise is about this very connection
+    pragmas = ("journal_mode", "synchronous", "foreign_keys", "fullfsync", "checkpoint_fullfsync")
+    values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    assert values == ["wal", 2, 1, 1, 1]
+
+
+def test_readers_cannot_write(opened: Open) -> None:
+    with pytest.raises(JournalError, match="readonly"):
+        opened().read(lambda row: row, "INSERT INTO things VALUES ('a')")
+
+
+async def test_a_sender_that_left_does_not_stop_the_others(opened: Open) -> None:
+    database = opened()
+    left, stayed = (asyncio.ensure_future(database.commit(insert(name))) for name in "ab")
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await stayed in (1, 2)
+
+
+async def test_closing_finishes_what_waits(opened: Open, tmp_path: Path) -> None:
+    database = opened()
+    writes = [asyncio.ensure_future(database.commit(insert("a"))) for _ in range(50)]
+    await asyncio.sleep(0)
+    database.close()
+    await asyncio.gather(*writes)
+    assert names(opened()) == ["a"] * 50
+
+
+def test_folder_and_files_are_the_users_alone(opened: Open) -> None:
+    folder = opened().path.parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob("d.db*")}
+    assert len(modes) == 3 and set(modes.values()) == {0o600}, modes
+
+
+def test_a_second_server_is_told_who_has_it(opened: Open) -> None:
+    opened()
+    with pytest.raises(JournalError, match="in use by process 7 on port 7860") as caught:
+        opened()
+    assert caught.value.exit_code == 3
+    assert "--state-dir" in str(caught.value.help)
+
+
+def test_a_closed_one_can_be_opened_again(opened: Open) -> None:
+    opened().close()
+    assert names(opened()) == []
+
+
+@pytest.mark.parametrize("version", [1, 99])
+def test_one_of_another_version_is_refused(opened: Open, version: int) -> None:
+    opened(version=version).close()
+    with pytest.raises(JournalError, match=f"has version {version}, and this hfhooks knows 2"):
+        opened(version=2)
+
+
+def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "deep").write_text("")
+    with pytest.raises(JournalError, match="cannot be used"):
+        opened()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_trusted"), [("nfs4", False), ("cifs", False), ("ext4", True), ("overlay", True)]
+)
+def test_one_on_another_machine_is_not_trusted(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_trusted: bool
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        f"24 23 0:21 / {tmp_path} rw shared:2 master:1 - {kind} host:/export rw,vers=4\n"
+    )
+    monkeypatch.setattr("hfhooks.journal.sqlite.database.MOUNTS", mounts)
+    if is_trusted:
+        opened()
+        return
+    with pytest.raises(JournalError, match=rf"on a network file system \({kind}\)") as caught:
+        opened()
+    assert caught.value.help and "--state-dir" in caught.value.help
+
+
+def test_one_that_cannot_be_opened_leaves_no_thread(opened: Open, tmp_path: Path) -> None:
+    before = threading.active_count()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "d.db").write_bytes(b"x" * 5000)
+    with pytest.raises(JournalError):
+        opened()
+    assert threading.active_count() == before
+
+
+async def test_the_chore_is_done_while_there_is_more_of_it(opened: Open) -> None:
+    left = [True, True, False]
+    opened(chore=lambda _: left.pop(0))
+    wait_until(lambda: not left)
+
+
+async def test_the_chore_is_done_again_after_many_new_rows(opened: Open) -> None:
+    done: list[int] = []
+
+    def chore(_: object) -> bool:
+        done.append(1)
+        return False
+
+    database = opened(chore=chore)
+    wait_until(lambda: done)
+    for _ in range(100):
+        await database.commit(insert("a"), is_new=True)
+    wait_until(lambda: len(done) == 2)
+
+
+async def test_a_nearly_full_disk_takes_nothing_new(opened: Open) -> None:
+    database = opened(min_free=1 << 60)
+    new, old = database.commit(insert("new"), is_new=True), database.commit(insert("old"))
+    results = await asyncio.gather(new, old, return_exceptions=True)
+    assert isinstance(results[0], JournalFull)
+    assert names(database) == ["old"] and database.failure is None
+
+
+async def test_a_full_disk_refuses_until_there_is_room(opened: Open) -> None:
+    database = opened()
+    limit_pages(database, 10)
+    with pytest.raises(JournalFull, match="the disk is full"):
+        await database.commit(insert("x" * 100_000))
+    limit_pages(database, 10_000)
+    await database.commit(insert("a"))
+    assert names(database) == ["a"] and database.failure is None
+
+
+def limit_pages(database: Database, number: int) -> None:
+    """Have SQLite itself say that there is no room."""
+    database._writer.execute(f"PRAGMA max_page_count = {number}").fetchall()
+
+
+async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
+    database = opened()
+    told: list[JournalError] = []
+    database.on_failure = told.append
+    database._writer.execute("PRAGMA query_only = 1")  # the disk says no
+    failures = await asyncio.gather(
+        *(database.commit(insert("a")) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(failure) for failure in failures] == [DiskError] * 3
+    database._writer.execute("PRAGMA query_only = 0")
+    with pytest.raises(DiskError) as caught:
+        await database.commit(insert("a"))
+    assert told == [database.failure] and caught.value.exit_code == 5
+    assert names(database) == []
+
+
+async def test_of_a_failed_disk_nothing_is_copied_when_closing(opened: Open) -> None:
+    database = opened()
+    await database.commit(insert("a"))
+    before = database.path.read_bytes()
+    database.failure = DiskError("said the disk")
+    database.close()
+    assert database.path.read_bytes() == before
+    assert database.path.with_name("d.db-wal").stat().st_size > 0
+
+
+async def test_a_mistake_in_a_write_ends_nothing_silently(opened: Open) -> None:
+    database = opened()
+    with pytest.raises(JournalError):
+        await database.commit(lambda c: c.execute("nonsense"))
+    with pytest.raises(JournalError):
+        await database.commit(insert("a"))
+
+
+DAMAGES = 500
+
+
+async def test_damaged_journals_are_served_or_said(tmp_path: Path) -> None:
+    """Nothing but a `JournalError` comes out, and the file is kept."""
+    sound = tmp_path / "sound"
+    journal = open_journal(sound)
+    for number in range(60):
+        delivery = await journal.record(NEW)
+        if number % 3:
+            journal.claim(delivery, 20.0)
+    snapshot = tmp_path / "snapshot"
+    await journal.record(NEW)
+    shutil.copytree(sound, snapshot, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+    journal.close()
+    chance, served = random.Random(1), 0
+    for number in range(DAMAGES):
+        damaged = tmp_path / str(number)
+        shutil.copytree(snapshot if number % 2 else sound, damaged)
+        damage(chance.choice(sorted(damaged.glob("journal.db*"))), chance)
+        served += await is_served(damaged)
+        assert (damaged / "journal.db").exists()
+        shutil.rmtree(damaged)
+    assert 0 < served < DAMAGES
+
+
+def damage(file: Path, chance: random.Random) -> None:
+    content = bytearray(file.read_bytes())
+    if content and chance.random() < 0.3:
+        del content[chance.randrange(len(content)) :]
+    for _ in range(chance.choice((1, 4, 64))):
+        if content:
+            content[chance.randrange(len(content))] = chance.randrange(256)
+    file.write_bytes(content)
+
+
+async def is_served(folder: Path) -> bool:
+    """Use a journal as a server does; tell whether it can be used."""
+    try:
+        with closing(open_journal(folder)) as journal:
+            left = [row.id for row in journal.unfinished()]
+            assert left == list(range(1, len(left) + 1))
+            assert all(journal.get(id) for id in left)
+            journal.claim(await journal.record(NEW), 20.0)
+            await journal.record(NEW)
+    except JournalError as error:
+        assert "is damaged" in str(error) and "mv" in str(error.help)
+        return False
+    return True
