@@ -4,13 +4,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
 PARALLEL := 3
+BEFORE := HEAD
+ROUNDS := 10
 PYTHONS := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install pythons serve test check format bench bench-peers crash powerloss faults saves clean
+.PHONY: help install pythons serve test check format bench bench-before bench-peers crash powerloss faults saves clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with hfhooks and what developing it needs
 
@@ -58,6 +60,9 @@ bench: $(INSTALLED) ## Measure hfhooks beside its peers
 	$(BIN)/python tests/benchmarks/reload.py
 	$(BIN)/python tests/benchmarks/reload.py --heavy
 	$(BIN)/python tests/benchmarks/memory.py
+
+bench-before: $(INSTALLED) ## Measure hfhooks beside an earlier one (BEFORE=commit, ROUNDS=10)
+	$(BIN)/python -m tests.benchmarks.before $(BEFORE) $(ROUNDS)
 
 bench-peers: $(INSTALLED) ## Add the peers that hfhooks can be measured beside to .venv
 	@echo "Installing the peers into $(VENV) ..."

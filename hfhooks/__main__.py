@@ -1,14 +1,16 @@
 """Where `hfhooks` and `python -m hfhooks` begin."""
 
+import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from hfhooks.supervisor.spawn import WorkerProcess
+    from hfhooks.supervisor.spawn import Spawned
 
 __all__ = ["main"]
 
@@ -29,6 +31,20 @@ def main() -> None:
             code = run(worker)
     except KeyboardInterrupt:
         code = CTRL_C
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End with this exit code, also where a call goes on in a thread, as to a host that is silent.
+
+    To end as usual would take from it what it works with: where that is OpenSSL, it crashes.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):  # nobody is there to hear it
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -42,27 +58,27 @@ def _open_standard_streams() -> None:
 
 
 def _mask_secrets() -> None:
-    """Let no secret out in what libraries and Python itself print."""
+    """Mask secrets in what libraries and Python itself print."""
     from hfhooks.redact import redact
 
     for stream in (sys.stdout, sys.stderr):
         redact.guard(stream)
 
 
-def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> "WorkerProcess | None":
+def _warm_worker(arguments: Sequence[str], stack: ExitStack) -> "Spawned | None":
     """Start the worker of `serve` before the command line is even read.
 
     Importing FastAPI there takes longer than everything else: the two run side by side.
     """
     if arguments[:1] != ["serve"] or {"-h", "--help"}.intersection(arguments):
         return None
-    from hfhooks.supervisor.spawn import WorkerProcess
+    from hfhooks.supervisor.spawn import Spawned
 
     # Until deliveries are accepted there is nothing to finish, and the worker follows us. An
     # exception would do for Ctrl-C too, but some libraries swallow it while they are imported.
     signal.signal(signal.SIGINT, lambda *_: os._exit(CTRL_C))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    return stack.enter_context(closing(WorkerProcess()))
+    return stack.enter_context(closing(Spawned()))
 
 
 if __name__ == "__main__":

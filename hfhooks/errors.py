@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+REPORT = "This is a fault in hfhooks itself. Please report it, with the lines above."
+
 
 class HfhooksError(Exception):
     """Something a person must know, said in one line, with the next step as `help`."""
@@ -104,10 +106,30 @@ class DiskError(JournalError):
     exit_code = 5
 
 
+class JournalFault(JournalError):
+    """Something of ours has failed, so that this could not be recorded; `error` is what it was."""
+
+    exit_code = 70
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"a fault in the journal: {type(error).__name__}: {error}.", REPORT)
+        self.error = error
+
+
 class ReaderGone(DiskError):
     """Nobody reads what is printed any more, as after `| head`."""
 
     exit_code = 0
+
+
+class Fault(HfhooksError):
+    """Something of ours has failed in a way that nobody foresaw."""
+
+    exit_code = 70
+
+    def __init__(self, part: str, error: BaseException) -> None:
+        super().__init__(f"a fault in {part}: {type(error).__name__}: {error}.", REPORT)
+        self.error = error
 
 
 def place(file: str, line: int | None = None) -> str:

@@ -11,7 +11,7 @@ import platformdirs
 
 from hfhooks.errors import StartError
 
-__all__ = ["check_private", "is_alive", "state_folder", "write_private"]
+__all__ = ["check_private", "is_alive", "servers_folder", "state_folder", "write_private"]
 
 
 def state_folder() -> Path:
@@ -20,6 +20,14 @@ def state_folder() -> Path:
         return platformdirs.user_state_path("hfhooks", appauthor=False)
     except RuntimeError as error:  # no home folder
         raise StartError(f"no folder for state: {error}", help="Set HOME.") from error
+
+
+def servers_folder() -> Path:
+    """Return the folder where running servers are found: each leaves `<port>-<pid>.json` there.
+
+    Journals may be elsewhere (`--state-dir`), these files never are.
+    """
+    return state_folder() / "servers"
 
 
 def check_private(folder: Path, *, is_ours: bool = True) -> None:

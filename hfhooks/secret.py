@@ -1,12 +1,14 @@
 """What can be a webhook's secret, and which ones the environment names."""
 
+import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 
 from hfhooks.errors import SecretError
 from hfhooks.redact import redact
 
-__all__ = ["advice", "checked_secret", "environment_secrets"]
+__all__ = ["advice", "checked_secret", "environment_secrets", "is_one_of"]
 
 CURRENT, PREVIOUS = "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"
 LINE_BREAK = re.compile(r"\r?\n\Z")
@@ -54,3 +56,12 @@ def advice(environ: Mapping[str, str], secrets: Iterable[str]) -> Iterator[str]:
             f"a webhook secret of fewer than {LONG_ENOUGH} characters can be guessed. To make a "
             'safer one: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
+
+
+def is_one_of(given: bytes, secrets: Iterable[str]) -> bool:
+    """Compare with all of them, in a time that says nothing about any."""
+    # Digests, so that neither length nor non-ASCII bytes make a difference.
+    digest = sha256(given).digest()
+    known = [sha256(secret.encode()).digest() for secret in secrets]
+    matches = [hmac.compare_digest(digest, other) for other in known]
+    return any(matches)

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Show the whole of a traceback, not the user's frames alone."""
     state_dir: Path | None = None
     """Where deliveries are recorded; None means the user's state folder."""
+    journal: str | None = None
+    """URL of the journal, as sqlite:///path/to/journal.db; None means one of this script's own."""
     keep_days: float = Field(30, gt=0, allow_inf_nan=False)
     """Days after which a finished delivery is deleted."""
     keep_deliveries: int = Field(10_000, gt=0)

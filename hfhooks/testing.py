@@ -1,35 +1,41 @@
 """For tests of one's own: realistic payloads, and handlers called as a server calls them.
 
-from hfhooks.testing import deliver, sample
+A test of the handler `train` in `app.py`:
 
-import app
+    from hfhooks.testing import deliver, sample
 
-def test_a_push_starts_the_training():
-result = deliver(app.train, sample("repo.content:update", "dataset:me/data"))
-assert (result.status, result.answer) == ("succeeded", {"training": "me/data"})
+    import app
+
+    def test_a_push_starts_the_training():
+        result = deliver(app.train, sample("repo.content:update", "dataset:me/data"))
+        assert (result.status, result.answer) == ("succeeded", {"training": "me/data"})
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from threading import Thread
 from types import ModuleType
 from typing import Any
 
-from hfhooks.dispatch.client import Response
-from hfhooks.dispatch.direct import DirectWorker
 from hfhooks.dispatch.verdict import judge
-from hfhooks.journal.sqlite.records import Delivery
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.ending import ANSWERED, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.exported import Exported
-from hfhooks.model.headers import SECRET_HEADER
 from hfhooks.model.samples import sample
 from hfhooks.script.registry import Registration, Registry, current_registry
 from hfhooks.tasks import run
 from hfhooks.worker.app import build
+from hfhooks.worker.calls import Calls
 from hfhooks.worker.site import WithState, entered
 
 __all__ = ["Result", "deliver", "sample"]
+
+BACKGROUND = 60.0
+"""Seconds that background tasks get after the answer."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +96,39 @@ async def _attempt(registration: Registration, body: bytes, headers: dict[str, s
     app, (endpoint,) = build(registry, lambda _, error: late.append(error))
     given = {name.lower(): value for name, value in headers.items()}
     sent = {"content-type": "application/json", **given}
-    if endpoint.secrets:
-        sent.setdefault(SECRET_HEADER, endpoint.secrets[0])
+    delivery = Recorded(
+        endpoint.name,
+        received_at=time.time(),
+        query="",
+        headers=tuple(sent.items()),
+        body=body,
+        webhook_id=sent.get("webhook-id"),
+    )
+    claim = Claim(0, delivery, 1, "")
+    secret = endpoint.secrets[0] if endpoint.secrets else None
+    ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
     async with entered(app) as state:
-        worker = DirectWorker(WithState(app, state))
-        response = await worker.post(endpoint.path, sent.items(), body)
-        await worker.drain(60)
-    result = _result(response, endpoint)
+        call = Calls(app, WithState(app, state), lambda _, error: late.append(error))
+        calling = asyncio.ensure_future(call(claim, secret, ended.set_result))
+        first: set[asyncio.Future[Any]] = {calling, ended}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            calling.result()
+        await asyncio.wait({calling}, timeout=BACKGROUND)
+    result = _result(claim, ended.result(), endpoint)
     return replace(result, status="failed", error=late[0]) if late else result
 
 
-def _result(response: Response, endpoint: Endpoint) -> Result:
-    delivery = Delivery(endpoint.name, 0.0, "", (), b"")
-    verdict = judge(delivery, response, endpoint.retries, chance=0.5)
-    text = response.body.decode(errors="replace")
-    if response.outcome is not None:
-        return Result(verdict.delivery, error=text, retry_after=verdict.retry_after)
+def _result(claim: Claim, ending: Ending, endpoint: Endpoint) -> Result:
+    verdict = judge(claim, ending, endpoint.retries, chance=0.5)
+    text = ending.body.decode(errors="replace")
+    if ending.kind != ANSWERED:
+        return Result(verdict.status, error=text, retry_after=verdict.retry_after)
     try:
         answer = json.loads(text)
     except ValueError:
         answer = text
-    return Result(verdict.delivery, response.status, answer)
+    return Result(verdict.status, ending.status, answer)
 
 
 def _meant(target: Callable[..., Any] | ModuleType, to: str | None) -> Registration:

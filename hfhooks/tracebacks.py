@@ -9,7 +9,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_users", "users_frames", "users_lines", "users_text", "users_traceback"]
+__all__ = [
+    "is_users",
+    "users_frames",
+    "users_lines",
+    "users_text",
+    "users_traceback",
+    "whole_traceback",
+]
 
 FRAME = re.compile(r'[ |]*  File "(.+)", line \d+')
 """How a frame of a traceback begins; its code follows, further in."""
@@ -39,6 +46,11 @@ def users_traceback(error: BaseException) -> str:
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
     return "".join(lines)
+
+
+def whole_traceback(error: BaseException) -> list[str]:
+    """Return the lines of a traceback, with all frames."""
+    return "".join(traceback.format_exception(error)).splitlines()
 
 
 def users_text(error: BaseException, otherwise: str = "") -> str:

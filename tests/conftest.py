@@ -1,12 +1,15 @@
 """Guards around every test: no home folder, no network, no sleeping."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,6 +21,24 @@ pytest_plugins = ["tests.wired"]
 NOT_OURS = ("FORCE_COLOR", "SPACE_ID", *ENVIRONMENT)
 """What the environment may have and a test must not."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SHARED = '@pytest.fixture(scope="module"'
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one process all the tests of a module that share something, so that it is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    root = Path(__file__).parents[1]
+    files = [*root.glob("tests/**/test_*.py")]
+    sharing = {str(file.relative_to(root)) for file in files if SHARED in file.read_text()}
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return module if module in sharing else nodeid
+
+    return Scheduling(config, log)
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background
@@ -36,6 +57,8 @@ def guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     for name in [name for name in os.environ if name.startswith("HFHOOKS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(time, "sleep", _sleep_of_libraries(time.sleep))
+    monkeypatch.setattr(asyncio, "sleep", _turn_of_tests(asyncio.sleep))
+    monkeypatch.setattr(threading.Event, "wait", _wait_not_in_vain(threading.Event.wait))
     monkeypatch.setattr(socket.socket, "connect", _only_loopback(socket.socket.connect))
 
 
@@ -46,6 +69,29 @@ def _sleep_of_libraries(sleep: Callable[[float], None]) -> Callable[[float], Non
         sleep(seconds)
 
     return guarded
+
+
+def _turn_of_tests(sleep: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(seconds: float, *args: Any) -> Any:
+        assert not (seconds and _is_test(sys._getframe(1))), "tests do not sleep: use until"
+        return sleep(seconds, *args)
+
+    return guarded
+
+
+def _wait_not_in_vain(wait: Callable[..., bool]) -> Callable[..., bool]:
+    def guarded(event: threading.Event, timeout: float | None = None) -> bool:
+        is_set = wait(event, timeout)
+        is_sleep = not is_set and _is_test(sys._getframe(1))
+        assert not is_sleep, "nothing happened: to sleep is not to wait, use wait_until"
+        return is_set
+
+    return guarded
+
+
+def _is_test(frame: FrameType) -> bool:
+    name: str = frame.f_globals["__name__"]
+    return name.partition(".")[0] == "tests" and name != "tests.harness"
 
 
 def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,6 +106,14 @@ def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Measure no coverage in what is started: others execute the same, and it takes its time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 
 
 IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}
+IN_WORDS |= {"journal": "one of this script's own, in the state folder"}
 IN_WORDS |= {"max_body": "1MiB", "verbose": "off"}
 IN_WORDS |= dict.fromkeys(("domain", "ssh_host", "public_url"), "| |")
 """Defaults that are no values."""
@@ -200,8 +201,27 @@ def test_links_lead_somewhere(name: str) -> None:
     assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
 
 
-def test_every_file_of_the_layout_is_there() -> None:
+def test_every_part_is_in_the_layout() -> None:
     layout = (ROOT / "CONTRIBUTING.md").read_text()
-    for path in (ROOT / "hfhooks").glob("*.py"):
-        is_entry = path.name in ("__init__.py", "__main__.py")
-        assert is_entry or path.name in layout, path.name
+    for path in (ROOT / "hfhooks").iterdir():
+        if path.is_dir() and path.name != "__pycache__":
+            assert re.search(rf"\b{path.name}/ ", layout), path.name
+        elif path.suffix == ".py" and not path.name.startswith("__"):
+            assert f"`{path.stem}`" in layout, path.name
+
+
+def test_the_path_of_a_delivery_leads_through_files_and_functions_that_are_there() -> None:
+    layout = (ROOT / "CONTRIBUTING.md").read_text()
+    table = layout.partition("### The path of a delivery")[2].partition("\n\nWhat happens")[0]
+    code = "".join(path.read_text() for path in (ROOT / "hfhooks").rglob("*.py"))
+    for name in re.findall(r"`([\w/.]+)`", table):
+        *owner, last = name.split(".")
+        is_there = [*(ROOT / "hfhooks").rglob(f"{name}.py")] or re.search(
+            rf"\b(def|class) {last}\b", code
+        )
+        assert is_there and all(f"class {word}" in code for word in owner), name
+
+
+def test_the_tests_that_can_be_run_alone_are_there() -> None:
+    for path, name in re.findall(r"(tests/\S+\.py)::(\w+)", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert f"def {name}(" in (ROOT / path).read_text()

@@ -1,7 +1,9 @@
 """The guards around the tests really guard."""
 
+import asyncio
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +21,20 @@ def test_there_is_no_network() -> None:
 def test_nobody_sleeps() -> None:
     with pytest.raises(AssertionError, match="wait_until"):
         time.sleep(0.001)
+
+
+async def test_nobody_sleeps_in_an_event_loop() -> None:
+    await asyncio.sleep(0)
+    with pytest.raises(AssertionError, match="use until"):
+        await asyncio.sleep(0.001)
+
+
+def test_nobody_waits_for_what_does_not_happen() -> None:
+    event = threading.Event()
+    with pytest.raises(AssertionError, match="wait_until"):
+        event.wait(0.001)
+    event.set()
+    assert event.wait(0.001)
 
 
 def test_there_is_no_home_of_a_person(tmp_path_factory: pytest.TempPathFactory) -> None:

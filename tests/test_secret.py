@@ -1,7 +1,9 @@
+import hmac
+
 import pytest
 
 from hfhooks.errors import SecretError
-from hfhooks.secret import advice, checked_secret, environment_secrets
+from hfhooks.secret import advice, checked_secret, environment_secrets, is_one_of
 
 LONG = "0123456789abcdef"
 
@@ -57,3 +59,15 @@ def test_a_line_break_and_a_short_secret_are_said_once_each() -> None:
     assert line_break == "WEBHOOK_SECRET_PREVIOUS ends with a line break, which is left out."
     assert short.endswith('python -c "import secrets; print(secrets.token_urlsafe(32))"')
     assert "s3cret" not in short
+
+
+def test_all_secrets_are_compared_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(given: bytes, known: bytes) -> bool:
+        compared.append((len(given), len(known)))
+        return given == known
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert is_one_of(b"first", ("first", "the second one"))
+    assert compared == [(32, 32)] * 2

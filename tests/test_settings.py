@@ -48,6 +48,7 @@ def test_every_setting_can_come_from_the_environment(
         "ssh_host": "b",
         "public_url": "https://c.test",
     }
+    values |= {"journal": "sqlite:////s/journal.db"}
     values |= {"verbose": True, "reload": True, "watch": [Path("/a"), Path("/b")]}
     assert values.keys() == Settings.model_fields.keys()
     for name, value in values.items():

@@ -1,9 +1,82 @@
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from threading import current_thread
 
 import pytest
 
-from hfhooks.tasks import run
+from hfhooks.errors import Fault
+from hfhooks.tasks import CallThread, Tasks, in_thread, run
+from tests.faults.inventory import proves
+from tests.harness import until
+
+
+class Owner:
+    """Hears of what its tasks come to."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.ended_by: list[Fault] = []
+        self.tasks = Tasks(self.faults.append, self.ended_by.append, first_pause=0.001)
+        self.starts = 0
+        self.is_broken = True
+
+    async def fail(self) -> None:
+        self.starts += 1
+        if self.is_broken:
+            raise LookupError("nobody foresaw it")
+
+
+@pytest.fixture
+async def owner() -> AsyncIterator[Owner]:
+    owner = Owner()
+    yield owner
+    await owner.tasks.close()
+
+
+async def test_a_fault_of_one_of_many_is_told_and_is_over(owner: Owner) -> None:
+    await asyncio.wait({owner.tasks.one("a key", owner.fail())})
+    assert [str(fault) for fault in owner.faults] == [
+        "a fault in a key: LookupError: nobody foresaw it."
+    ]
+    assert (owner.starts, owner.ended_by) == (1, [])
+
+
+async def test_a_fault_of_the_core_is_told_and_is_the_end(owner: Owner) -> None:
+    await asyncio.wait({owner.tasks.core("listening", owner.fail())})
+    assert owner.ended_by == owner.faults and len(owner.faults) == 1
+
+
+async def test_a_helper_is_started_again_and_again_and_is_degraded_meanwhile(owner: Owner) -> None:
+    helping = owner.tasks.helper("the tunnel", owner.fail)
+    await until(lambda: owner.starts == 3 and owner.tasks.degraded)
+    assert owner.tasks.degraded == {"the tunnel"} and owner.ended_by == []
+    owner.is_broken = False
+    await helping
+    assert owner.tasks.degraded == set()
+    assert len(owner.faults) == owner.starts - 1
+
+
+async def test_what_is_cancelled_has_no_fault(owner: Owner) -> None:
+    tasks = [
+        owner.tasks.one("one", asyncio.Event().wait()),  # type: ignore[arg-type] # it returns True
+        owner.tasks.helper("a helper", owner.fail),
+    ]
+    await until(lambda: owner.tasks.degraded)
+    owner.faults.clear()
+    await owner.tasks.close()
+    assert all(task.cancelled() for task in tasks) and owner.faults == []
+
+
+@proves("hfhooks-call", "hfhooks-reads")
+@pytest.mark.parametrize("makes_calls", [in_thread, None], ids=["hfhooks-call", "CallThread"])
+async def test_a_call_that_fails_in_a_thread_fails_where_it_is_awaited(makes_calls: object) -> None:
+    thread = CallThread("hfhooks-reads")
+    call = in_thread if makes_calls else thread.call
+    with pytest.raises(SystemExit):
+        await call(sys.exit)
+    assert (await call(current_thread)).name.startswith("hfhooks-")
+    await thread.close()
 
 
 @pytest.mark.parametrize("has_uvloop", [True, False])

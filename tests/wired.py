@@ -1,85 +1,119 @@
-"""A gateway and a worker in one event loop, joined by a real Unix socket."""
+"""A gateway and a worker in one event loop, joined by the frames that are between processes."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from hfhooks.dispatch.client import WorkerClient
-from hfhooks.dispatch.dispatcher import Dispatcher, Outcome
-from hfhooks.errors import JournalError
+from hfhooks.dispatch.dispatcher import Dispatcher
+from hfhooks.errors import Fault
 from hfhooks.gateway.app import Gateway
 from hfhooks.http.listener import Listener, bind
-from hfhooks.journal.sqlite.journal import Journal, open_journal
-from hfhooks.journal.sqlite.records import Delivery
-from hfhooks.model.endpoint import Endpoint
+from hfhooks.journal import Journal, open_journal, url_of
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.ending import Ending
+from hfhooks.model.happenings import Duplicate, Finished, Full, Happening, Ignored, Refused
 from hfhooks.script.registry import Registry, collecting
+from hfhooks.tasks import Tasks
 from hfhooks.worker.app import build
-from hfhooks.worker.listener import Listener as WorkerListener
+from hfhooks.worker.calls import Calls
+from hfhooks.worker.frames import Frame, attempt_from, ending_from, of_attempt, of_ending
 
 TOKEN = "the-owner"
 NOW = 1_700_000_000.0
 
 
-@dataclass
 class Reports:
-    """What the gateway said, for a test to look at."""
+    """What happened, for a test to look at."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
-    ignored_because: list[str] = field(default_factory=list)
-    refusals: list[tuple[str, int, str]] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-    duplicates: list[int] = field(default_factory=list)
-    full_because: list[str | None] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.all: list[Happening] = []
+        self.faults: list[Fault] = []
 
-    def finished(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def __call__(self, happening: Happening) -> None:
+        self.all.append(happening)
 
-    def ignored(self, delivery: Delivery, reason: str) -> None:
-        self.ignored_because.append(reason)
+    @property
+    def finished(self) -> list[Finished]:
+        return [each for each in self.all if isinstance(each, Finished)]
 
-    def duplicate(self, delivery: Delivery) -> None:
-        self.duplicates.append(delivery.id)
+    @property
+    def ignored_because(self) -> list[str]:
+        return [each.reason for each in self.all if isinstance(each, Ignored)]
 
-    def full(self, reason: str | None) -> None:
-        self.full_because.append(reason)
+    @property
+    def refused(self) -> list[tuple[str, int, str]]:
+        found = [each for each in self.all if isinstance(each, Refused)]
+        return [(each.path, each.status, each.word) for each in found]
 
-    def refused(self, path: str, status: int, word: str, hint: str | None) -> None:
-        self.hints += [hint] if hint else []
-        self.refusals.append((path, status, word))
+    @property
+    def hints(self) -> list[str]:
+        return [each.hint for each in self.all if isinstance(each, Refused) and each.hint]
+
+    @property
+    def duplicates(self) -> list[int]:
+        return [each.id for each in self.all if isinstance(each, Duplicate)]
+
+    @property
+    def full_because(self) -> list[str | None]:
+        return [each.reason for each in self.all if isinstance(each, Full)]
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    """Let the event loop turn until the condition holds."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
+class WiredWorker:
+    """Calls handlers on this loop; all that it hears and says goes through frames."""
+
+    def __init__(self, call: Calls, tasks: Tasks) -> None:
+        self._call, self._tasks = call, tasks
+
+    def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
+        asked = of_attempt(1, claim, secret)
+
+        def answered(ending: Ending) -> None:
+            said: Frame = of_ending(1, ending)
+            ended(ending_from(said))
+
+        self._tasks.one("a handler", self._call(*attempt_from(asked), answered))
 
 
 async def settle(journal: Journal) -> None:
-    """Let what happened before reach the disk, and be reported."""
-    with suppress(JournalError):
-        await journal._database.commit(lambda _: None)
+    """Let what happened before reach the disk, and be told."""
+    if journal.condition.state == "healthy":
+        await journal.flush()
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = open_journal(tmp_path / "journal")
+@pytest.fixture(params=[{}], ids=[pytest.HIDDEN_PARAM])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
+    """A journal of the default engine, unless a test names another one, or limits."""
+    options = dict(request.param)
+    journal = open_journal(
+        options.pop("url", url_of(tmp_path / "journal" / "journal.db")), **options
+    )
     yield journal
-    journal.close()
+    await journal.close()
+
+
+IN_MEMORY = pytest.mark.parametrize("journal", [{"url": "memory:"}], indirect=True, ids=["memory"])
+"""Marks a test whose journal is to fail as the test says."""
 
 
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
+
+
+@pytest.fixture
+async def tasks(reports: Reports) -> AsyncIterator[Tasks]:
+    """Whoever has a fault here, it fails the test."""
+    tasks = Tasks(reports.faults.append, reports.faults.append)
+    yield tasks
+    await tasks.close()
+    assert reports.faults == []
 
 
 @pytest.fixture
@@ -90,61 +124,44 @@ def registry() -> Iterator[Registry]:
 
 
 @asynccontextmanager
-async def worker(registry: Registry, path: Path) -> AsyncIterator[tuple[Any, list[Endpoint]]]:
-    """Serve what the test declared on a Unix socket."""
-    app, endpoints = build(registry)
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
-    started = asyncio.Event()
-    listener = WorkerListener(app, sock, started.set)
-    listening = asyncio.create_task(listener.listen())
-    await started.wait()
-    client = WorkerClient(str(path))
-    try:
-        yield client, endpoints
-    finally:
-        client.close()
-        listener.stop()
-        await listening
-
-
-@asynccontextmanager
-async def listening(gateway: Gateway) -> AsyncIterator[str]:
+async def listening(gateway: Gateway, tasks: Tasks) -> AsyncIterator[str]:
     """Let a gateway answer real requests; yield its URL."""
     sock = bind("127.0.0.1", 0)
-    listener = Listener(gateway.respond, sock, patience=1)
+    listener = Listener(gateway.respond, sock, tasks, patience=1)
     task = asyncio.create_task(listener.listen())
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    listener.stop()
-    await task
-    sock.close()
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        listener.stop()
+        await task
+        sock.close()
 
 
 Open = Callable[..., Any]
 
 
 @pytest.fixture
-async def dispatcher(journal: Journal, reports: Reports) -> Dispatcher:
-    return Dispatcher(journal, reports.finished, now=lambda: NOW, chance=lambda: 0.5)
+async def dispatcher(journal: Journal, reports: Reports, tasks: Tasks) -> Dispatcher:
+    dispatcher = Dispatcher(journal, reports, tasks, now=lambda: NOW, chance=lambda: 0.5)
+    await dispatcher.start()
+    return dispatcher
 
 
 @pytest.fixture
 async def gateway(
-    registry: Registry, journal: Journal, dispatcher: Dispatcher, reports: Reports, tmp_path: Path
+    registry: Registry, journal: Journal, dispatcher: Dispatcher, reports: Reports, tasks: Tasks
 ) -> AsyncIterator[Open]:
     """Return a function that starts what the test declared and gives an HTTP client for it."""
     async with AsyncExitStack() as stack:
 
         async def start(wait: float = 5.0, **options: Any) -> httpx.AsyncClient:
-            client, endpoints = await stack.enter_async_context(
-                worker(registry, tmp_path / "w.sock")
-            )
+            app, endpoints = build(registry)
             options |= {"url": "http://hooks.test", "wait": wait, "token": TOKEN}
-            options |= {"now": lambda: NOW}
+            options |= {"now": lambda: NOW, "is_ready": lambda: dispatcher.has_worker}
             gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
-            dispatcher.use(client, endpoints)
-            url = await stack.enter_async_context(listening(gate))
+            dispatcher.use(WiredWorker(Calls(app, app, lambda *_: None), tasks), endpoints)
+            url = await stack.enter_async_context(listening(gate, tasks))
             http = httpx.AsyncClient(
                 base_url=url, event_hooks={"response": [lambda _: settle(journal)]}, timeout=60
             )
@@ -153,3 +170,16 @@ async def gateway(
 
         yield start
         await dispatcher.drain(grace=1)
+
+
+async def recorded(journal: Journal, id: int = 1) -> Recorded:
+    """Return a delivery that must be there."""
+    found = await journal.get(id)
+    assert found
+    return found
+
+
+async def unfinished(journal: Journal) -> Sequence[int]:
+    from hfhooks.model.delivery import UNFINISHED, Wanted
+
+    return [each.id for each in await journal.list(Wanted(statuses=UNFINISHED))]

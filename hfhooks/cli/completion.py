@@ -8,12 +8,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import TypeAlias
 
-from hfhooks.cli.journals import state_root
-from hfhooks.journal.sqlite.folders import journals
-from hfhooks.serving.announce import running_servers
+from hfhooks.cli.journals import known_journals, now, reading
+from hfhooks.model.delivery import Wanted
+from hfhooks.serving.owner import running_servers
 
 __all__ = ["delivery_ids", "endpoint_names", "event_names", "words"]
 
@@ -49,21 +48,20 @@ def _word(offer: Offer) -> str:
 @_quietly
 def endpoint_names() -> Iterator[Offer]:
     """Offer the endpoints of the running servers, or of the one that ran last."""
-    from hfhooks.journal.sqlite.memory import known
-
     if servers := running_servers():
-        yield from dict.fromkeys(each["name"] for server in servers for each in server.endpoints)
+        known = [each for server in servers for each in server.endpoints]
     else:
-        yield from (endpoint.name for endpoint in known(_journal().parent))
+        with reading(known_journals()[0]) as journal:
+            known = list(now(journal.endpoints()))
+    yield from dict.fromkeys(each.endpoint.name for each in known)
 
 
 @_quietly
 def delivery_ids() -> Iterator[Offer]:
     """Offer the newest deliveries, each with the time when it came."""
-    from hfhooks.journal.sqlite.records import Records, Wanted
-
-    with Records(_journal()) as records:
-        for row in records.summaries(Wanted(limit=MOST)):
+    servers = running_servers()
+    with reading(servers[0].journal if servers else known_journals()[0]) as journal:
+        for row in now(journal.list(Wanted(limit=MOST))):
             yield str(row.id), time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.received_at))
 
 
@@ -78,9 +76,3 @@ def event_names() -> Iterator[Offer]:
 def words(*offered: str) -> Callable[[str], list[Offer]]:
     """Offer these."""
     return _quietly(lambda: iter(offered))
-
-
-def _journal() -> Path:
-    """Return the journal of the running server, or the one that was used last."""
-    servers = running_servers()
-    return Path(servers[0].journal) if servers else journals(state_root())[0]

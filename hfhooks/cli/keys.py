@@ -1,22 +1,25 @@
 """What each key does at the terminal of a running server."""
 
-import asyncio
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from hfhooks.console.text import Console
+from hfhooks.cli.journals import now, reading
+from hfhooks.cli.keyboard import keyboard
+from hfhooks.console.text import Text
 from hfhooks.errors import HfhooksError
-from hfhooks.journal.sqlite.records import Records, Wanted
+from hfhooks.model.delivery import Wanted
 from hfhooks.model.exported import Exported
-from hfhooks.serving.announce import RunningServer
-from hfhooks.serving.sender import replayed, send
-from hfhooks.tasks import in_thread
+from hfhooks.model.happenings import Failed
+from hfhooks.model.running_server import RunningServer
+from hfhooks.model.sending import replayed
+from hfhooks.serving.owner import send
+from hfhooks.tasks import Tasks, in_thread
 
-__all__ = ["HELP", "Keys"]
+__all__ = ["HELP", "Keys", "attended"]
 
 HELP = {
     "r": "replay the last delivery",
@@ -32,16 +35,20 @@ BROWSERS_NEED = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
 class Keys:
     """The keys of one server, as `Keyboard.listen` takes them.
 
-    `described` tells what the server is now; `stop` ends it.
+    `describe` tells what the server is now; `end` ends it.
     """
 
     def __init__(
-        self, console: Console, described: Callable[[], RunningServer], stop: Callable[[], None]
+        self,
+        text: Text,
+        describe: Callable[[], RunningServer],
+        end: Callable[[], None],
+        tasks: Tasks,
     ) -> None:
-        self._console = console
-        self._described = described
-        self._stop = stop
-        self._busy: set[asyncio.Task[None]] = set()
+        self._text = text
+        self._describe = describe
+        self._end = end
+        self._tasks = tasks
 
     @property
     def actions(self) -> Mapping[str, Callable[[], None]]:
@@ -50,38 +57,46 @@ class Keys:
             "o": lambda: self._begin(self._open_inspector()),
             "h": self._help,
             "?": self._help,
-            "q": self._stop,
-            "\n": lambda: self._console.text(""),
+            "q": self._end,
+            "\n": lambda: self._text.say(""),
         }
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
+        self._tasks.one("a key", work)
 
     async def _replay_last(self) -> None:
         try:
-            await in_thread(_replay_last, self._described())
+            await in_thread(_replay_last, self._describe())
         except (HfhooksError, OSError) as error:
-            self._console.error(
-                error if isinstance(error, HfhooksError) else HfhooksError(str(error))
-            )
+            why = error if isinstance(error, HfhooksError) else HfhooksError(str(error))
+            self._text(Failed(why))
 
     async def _open_inspector(self) -> None:
-        url = self._described().inspector_url or ""
+        url = self._describe().inspector_url or ""
         may_open = sys.platform != "linux" or any(name in os.environ for name in BROWSERS_NEED)
         if not (may_open and await in_thread(webbrowser.open, url)):
-            self._console.text(f"The inspector is at {url}")
+            self._text.say(f"The inspector is at {url}")
 
     def _help(self) -> None:
         for key, meaning in HELP.items():
-            self._console.text(f"  {key:<6}{meaning}")
+            self._text.say(f"  {key:<6}{meaning}")
+
+
+@contextmanager
+def attended(
+    text: Text, describe: Callable[[], RunningServer], end: Callable[[], None], tasks: Tasks
+) -> Iterator[Callable[[], None]]:
+    """Attend to a server's keys; yield what leaves the terminal as it was. See `program.Attend`."""
+    with keyboard() as keys:
+        keys.listen(Keys(text, describe, end, tasks).actions)
+        yield keys.restore
 
 
 def _replay_last(server: RunningServer) -> None:
     """Send the newest delivery once more; the server says itself what becomes of it."""
-    with Records(Path(server.journal)) as records:
-        newest = [records.delivery(row.id) for row in records.summaries(Wanted(limit=1))]
+    with reading(server.journal) as journal:
+        newest = [now(journal.get(row.id)) for row in now(journal.list(Wanted(limit=1)))]
     if not (newest and newest[0]):
         raise HfhooksError("no delivery has come yet.", "To send one: hfhooks trigger EVENT")
-    send(server, replayed(server.endpoints, Exported.of(newest[0])))
+    endpoints = [each.endpoint for each in server.endpoints]
+    send(server, replayed(endpoints, Exported.of(newest[0])))

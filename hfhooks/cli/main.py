@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hfhooks.console.text import print_data, print_error
-from hfhooks.errors import HfhooksError, MachineError, ReaderGone, UsageError
+from hfhooks.console.output import print_data, print_error
+from hfhooks.errors import Fault, HfhooksError, MachineError, ReaderGone, UsageError
 from hfhooks.model.events import nearest
 from hfhooks.version import __version__
 
 if TYPE_CHECKING:
-    from hfhooks.supervisor.spawn import WorkerProcess
+    from hfhooks.supervisor.spawn import Spawned
 
 __all__ = ["COMMANDS", "OF_DELIVERIES", "run"]
 
@@ -81,7 +81,7 @@ class OneCommand(Sparing, TyperCommand):
 
 
 def _with_number(args: list[str]) -> Iterator[str]:
-    """Let `--last` alone mean the last one: typer has no option whose value may be left out."""
+    """Make `--last` alone mean the last one: typer has no option whose value may be left out."""
     for arg, following in zip_longest(args, args[1:], fillvalue=""):
         yield arg
         if arg == "--last" and not following.isdecimal():
@@ -152,7 +152,7 @@ def _options(
         raise typer.Exit(2)
 
 
-def run(worker: "WorkerProcess | None" = None) -> int:
+def run(worker: "Spawned | None" = None) -> int:
     """Run the command line and return its exit code; `serve` takes the worker that waits for it."""
     try:
         return int(app(obj=worker, prog_name="hfhooks", standalone_mode=False) or 0)
@@ -164,6 +164,10 @@ def run(worker: "WorkerProcess | None" = None) -> int:
         explained = _explained(error)
         print_error(explained)
         return explained.exit_code
+    except Exception as error:  # noqa: BLE001 # what nobody foresaw is a fault of ours
+        fault = Fault("hfhooks", error)
+        print_error(fault)
+        return fault.exit_code
 
 
 def _explained(error: Exception) -> HfhooksError:

@@ -14,7 +14,7 @@ from hfhooks.redact import redact
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-__all__ = ["COLOURS", "Part", "Screen", "Steady", "safe"]
+__all__ = ["COLOURS", "Part", "Screen", "Steady", "milliseconds", "safe"]
 
 Part: TypeAlias = str | tuple[str, str]
 """Text, or text with a style."""
@@ -26,6 +26,7 @@ MARKS = {
     "retrying": "↻",
     "queued": "…",
     "ignored": "·",
+    "cancelled": "·",
     "duplicate": "·",
     "running": "…",
     "reloaded": "⟳",
@@ -38,6 +39,7 @@ PLAIN_MARKS = {
     "retrying": "~",
     "queued": ".",
     "ignored": ".",
+    "cancelled": ".",
     "duplicate": ".",
     "running": ".",
     "reloaded": "*",
@@ -74,6 +76,11 @@ def spelt(character: str) -> str:
         return character
     number = ord(character)
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration as it is shown."""
+    return f"{seconds * 1000:.0f} ms"
 
 
 class Steady:

@@ -1,12 +1,18 @@
 """What becomes of a delivery after an attempt, and when it is tried again. Pure."""
 
-from dataclasses import dataclass
+from hfhooks.model.delivery import Attempt, Claim, Verdict
+from hfhooks.model.ending import (
+    ANSWERED,
+    CRASHED,
+    DISCARDED,
+    INTERRUPTED,
+    REFUSED,
+    RETRY,
+    Ending,
+)
+from hfhooks.redact import redact
 
-from hfhooks.dispatch.client import Response
-from hfhooks.journal.sqlite.records import Delivery
-from hfhooks.model.headers import RAISED, RETRY
-
-__all__ = ["MOST_CRASHES", "Verdict", "judge", "pause"]
+__all__ = ["MOST_CRASHES", "WHY", "attempt_of", "judge", "pause"]
 
 PAUSES = (5.0, 30.0, 120.0, 600.0)
 """Seconds before the first retry, the second, …; the last one stands for all further ones."""
@@ -15,39 +21,45 @@ JITTER = 0.2
 LONGEST_PAUSE = 7 * 24 * 3600.0
 MOST_CRASHES = 3
 """A delivery whose handler ends its process this often is given up."""
+WHY = {
+    CRASHED: "The worker process died while this handler ran.",
+    INTERRUPTED: "The server was stopped, or the script reloaded, while this handler ran.",
+}
+"""What is said of an attempt of which the worker has said nothing."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What an attempt makes of itself and of its delivery."""
-
-    attempt: str
-    """`succeeded`, `failed` or `crashed`."""
-    delivery: str
-    """`succeeded`, `failed`, `retrying`, or `queued` after a crash."""
-    retry_after: float | None = None
-    """Seconds; None unless it is retrying."""
-
-
-def judge(delivery: Delivery, response: Response | None, retries: int, chance: float) -> Verdict:
-    """Return what to make of an attempt that got this response, None if the worker died.
-
-    The delivery is as it was before the attempt; `chance` is a random number in 0 … 1.
-    """
-    if response is None:
-        is_last = delivery.crashes + 1 >= MOST_CRASHES
+def judge(claim: Claim, ending: Ending, retries: int, chance: float) -> Verdict:
+    """Return what to make of an attempt; `chance` is a random number in 0 … 1."""
+    if ending.kind == INTERRUPTED:
+        return Verdict("interrupted", "queued")
+    if ending.kind == CRASHED:
+        is_last = claim.delivery.crashed + 1 >= MOST_CRASHES
         return Verdict("crashed", "failed" if is_last else "queued")
-    if response.outcome is None and response.status < 400:
+    if ending.kind == ANSWERED and ending.status < 400:
         return Verdict("succeeded", "succeeded")
-    if response.outcome not in (RAISED, RETRY) or delivery.failures >= retries:
-        return Verdict("failed", "failed")
-    after = response.retry_after
+    if ending.kind in (ANSWERED, DISCARDED, REFUSED):
+        return Verdict("refused", "failed")
+    if claim.delivery.raised >= retries:
+        return Verdict("raised", "failed")
+    after = ending.retry_after
     if after is None:
-        after = pause(delivery.failures, chance)
-    return Verdict("failed", "retrying", min(after, LONGEST_PAUSE))
+        after = pause(claim.delivery.raised, chance)
+    return Verdict("raised", "retrying", min(after, LONGEST_PAUSE), ending.kind == RETRY)
 
 
-def pause(failures: int, chance: float) -> float:
-    """Return the seconds before the next attempt when so many failed before the last one."""
-    usual = PAUSES[min(failures, len(PAUSES) - 1)]
+def pause(raised: int, chance: float) -> float:
+    """Return the seconds before the next attempt when so many raised before the last one."""
+    usual = PAUSES[min(raised, len(PAUSES) - 1)]
     return usual * (1 - JITTER + 2 * JITTER * chance)
+
+
+def attempt_of(
+    claim: Claim, ending: Ending, verdict: Verdict, started_at: float, duration: float
+) -> Attempt:
+    """Return an attempt that has ended, as it may be recorded and shown."""
+    common = (claim.number, started_at, duration, verdict.attempt)
+    if ending.kind in WHY:
+        return Attempt(*common, error=WHY[ending.kind])
+    if ending.kind == ANSWERED:
+        return Attempt(*common, ending.status, redact(ending.body))
+    return Attempt(*common, ending.status, error=redact(ending.body.decode(errors="replace")))

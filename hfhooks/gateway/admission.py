@@ -1,19 +1,19 @@
 """Whom an endpoint lets in: senders that know its secret; without one, no page of a stranger."""
 
-import hmac
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from hashlib import sha256
+from dataclasses import replace
 from math import inf
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl
 
-from hfhooks.http.limits import Refusal
 from hfhooks.http.messages import Request
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.refusal import Refusal
+from hfhooks.secret import is_one_of
 
-__all__ = ["Admission", "is_one_of", "without_secret"]
+__all__ = ["Admission", "Closed"]
 
 PARAMETER = "secret"
 SIGNATURE = re.compile(r"sha256=[0-9A-Fa-f]+|[0-9A-Fa-f]{64}")
@@ -31,20 +31,20 @@ PORTS = {"http": 80, "https": 443}
 class Admission:
     """Compares secrets, and guesses what the wrong ones mean.
 
-    `now` tells seconds, `host` is the address that is listened on. A page may post to an endpoint
+    `now` tells seconds, `address` is what is listened on. A page may post to an endpoint
     without a secret if it comes from this machine, from that address or from the `public_url`.
     """
 
-    def __init__(self, now: Callable[[], float], host: str = "127.0.0.1") -> None:
+    def __init__(self, now: Callable[[], float], address: str = "127.0.0.1") -> None:
         self.public_url: str | None = None
         self._now = now
-        self._hosts = LOOPBACK | {host.lower()}
+        self._hosts = LOOPBACK | {address.lower()}
         self._wrong: Counter[str] = Counter()
         """How many in a row, for each endpoint."""
         self._hinted_at: dict[str, float] = {}
 
     def check(self, request: Request, endpoint: Endpoint) -> None:
-        """Let in who knows a secret of the endpoint, or if it has none all but strangers' pages.
+        """Admit who knows a secret of the endpoint, or if it has none all but strangers' pages.
 
         Raises `Refusal`, the same for a missing secret as for a wrong one.
         """
@@ -103,13 +103,25 @@ class Admission:
         return is_due
 
 
-def is_one_of(given: bytes, secrets: Iterable[str]) -> bool:
-    """Compare with all of them, in a time that says nothing about any."""
-    # Digests, so that neither length nor non-ASCII bytes make a difference.
-    digest = sha256(given).digest()
-    known = [sha256(secret.encode()).digest() for secret in secrets]
-    matches = [hmac.compare_digest(digest, other) for other in known]
-    return any(matches)
+class Closed:
+    """Endpoints that have had a secret.
+
+    A file or a variable that is gone for a moment must not let everybody in.
+    """
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        """The last ones that each endpoint had, also one that has vanished."""
+
+    def keep(self, endpoints: Iterable[Endpoint]) -> tuple[list[Endpoint], list[str]]:
+        """Return a new version's endpoints, closed if they were, and the paths of those that it
+        would have opened.
+        """
+        endpoints = list(endpoints)
+        self._secrets |= {each.name: each.secrets for each in endpoints if each.secrets}
+        opened = [each for each in endpoints if not each.secrets and each.name in self._secrets]
+        closed = [replace(each, secrets=self._secrets.get(each.name, ())) for each in endpoints]
+        return closed, [each.path for each in opened]
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
@@ -119,12 +131,6 @@ def _origin(text: str) -> tuple[str, str, int] | None:
         return None
     scheme, name, address, port = found.groups()
     return scheme, name or address, int(port or PORTS[scheme])
-
-
-def without_secret(query: str) -> str:
-    """Return a query as it may be recorded."""
-    parts = query.split("&")
-    return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]).lower() != PARAMETER)
 
 
 def _given_secret(request: Request) -> str | None:

@@ -1,28 +1,24 @@
-"""What a request may look like: its head, its size, its media type, and that it is JSON."""
+"""What a request may look like: its head and its size."""
 
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
-
-from pydantic_core import from_json
 
 from hfhooks.errors import StartError
 from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.refusal import Refusal
 
 __all__ = [
     "HEAR_WITHIN",
     "MAX_BODY",
     "MOST_CONNECTIONS",
     "MOST_HEAD",
+    "MOST_HELD",
     "READ_WITHIN",
     "REST_WITHIN",
-    "Refusal",
     "Room",
     "check_head",
-    "check_media_type",
-    "json_object",
     "most_connections",
 ]
 
@@ -54,28 +50,12 @@ ONCE = ("host", SECRET_HEADER)
 Headers = Mapping[str, str]
 
 
-class Refusal(Exception):
-    """A request that is not accepted: the status and the one word its sender is told.
-
-    `hint` is for the server's owner.
-    """
-
-    def __init__(
-        self, status: int, word: str, headers: Headers | None = None, hint: str | None = None
-    ) -> None:
-        super().__init__(word)
-        self.status = status
-        self.word = word
-        self.headers = headers or {}
-        self.hint = hint
-
-
 class Room:
     """What bodies there is room for: one of `max_body` bytes, and all that are held together."""
 
-    def __init__(self, max_body: int = MAX_BODY) -> None:
+    def __init__(self, max_body: int = MAX_BODY, most_held: int = MOST_HELD) -> None:
         self.max_body = max_body
-        self.most = max(MOST_HELD, 2 * max_body)
+        self.most = max(most_held, 2 * max_body)
         self.held = 0
 
     def take(self, size: int, part: int) -> None:
@@ -88,7 +68,7 @@ class Room:
 
 
 def most_connections() -> int:
-    """Let this process open more files if it may, and return how many connections that allows.
+    """Raise the limit of open files as far as may be; return how many connections that allows.
 
     Raises `StartError` where that is none.
     """
@@ -138,22 +118,3 @@ def _is_host(value: str) -> bool:
 def _comes_twice(headers: Sequence[tuple[str, str]]) -> bool:
     names = [name for name, _ in headers]
     return any(names.count(name) > 1 for name in ONCE)
-
-
-def check_media_type(headers: Headers) -> None:
-    """Accept uncompressed JSON. Raises `Refusal`."""
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_json = media_type == "application/json" or media_type.endswith("+json")
-    if not is_json or headers.get("content-encoding", "identity") != "identity":
-        raise Refusal(415, "unsupported_media_type")
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in the body. Raises `Refusal` if it is none."""
-    try:
-        payload = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Refusal(400, "not_json") from error
-    if not isinstance(payload, dict):
-        raise Refusal(400, "not_object")
-    return payload

@@ -1,14 +1,16 @@
 """What comes in and what goes out: a request, whose body may still be arriving, and its answer."""
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from hfhooks.http.limits import Refusal, Room
+from hfhooks.http.limits import Room
+from hfhooks.model.refusal import Refusal
 
-__all__ = ["JSON", "Answer", "Headers", "Request"]
+__all__ = ["JSON", "Answer", "Headers", "Request", "encoded_headers", "json_answer", "refused"]
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 JSON = (b"content-type", b"application/json")
@@ -99,3 +101,19 @@ class Request:
     def _wake(self) -> None:
         if self._arrived and not self._arrived.done():
             self._arrived.set_result(None)
+
+
+def refused(refusal: Refusal) -> Answer:
+    """Return what its sender is told of a request that is not accepted."""
+    body = b'{"error": "%b"}' % refusal.word.encode()
+    return Answer(refusal.status, body, (JSON, *encoded_headers(refusal.headers)))
+
+
+def json_answer(content: Any, status: int = 200) -> Answer:
+    """Return JSON of our own."""
+    return Answer(status, json.dumps(content).encode())
+
+
+def encoded_headers(headers: Mapping[str, str]) -> Headers:
+    """Return headers as an answer has them."""
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())

@@ -4,28 +4,36 @@ Nothing of them is recorded or held: files of any size and streams without an en
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import httptools
 
-from hfhooks.dispatch.client import WorkerClient, WorkerGone
-from hfhooks.http.limits import MOST_HEAD, Refusal, Room
+from hfhooks.http.limits import MOST_HEAD, Room
 from hfhooks.http.messages import Request
-from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS, PASSED_HEADER
+from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS
+from hfhooks.model.refusal import Refusal
 
-__all__ = ["Passed", "Site"]
+__all__ = ["Passed", "Reach", "Site", "SiteGone"]
 
 SWITCHED = 101
 """The status by which HTTP ends and another protocol begins, such as WebSocket."""
+
+
+class SiteGone(Exception):
+    """The worker cannot be asked, or has ended before it answered."""
+
+
+Reach: TypeAlias = Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]
+"""Opens a connection to the worker that speaks this protocol. Raises `SiteGone`."""
 
 
 @dataclass(frozen=True)
 class Site:
     """What the worker serves beside the endpoints, and whether it answers at `/`."""
 
-    client: WorkerClient | None
+    reach: Reach | None
     """None where nothing needs to be passed on: the worker is this process."""
     has_page: bool
 
@@ -51,12 +59,12 @@ class Passed(Request):
     async def pass_on(self, sender: asyncio.Transport) -> bool:
         """Send the worker's answer, all of it; tell whether another request may follow.
 
-        Raises `WorkerGone` when the worker cannot answer, and nothing was sent.
+        Raises `SiteGone` when the worker cannot answer, and nothing was sent.
         """
-        client = self._site.client
-        assert client
-        connection = await client.reach(lambda: _Passage(self, sender))
-        connection.write(_head(self, self._target, client.own_headers))
+        assert self._site.reach
+        connection = _Passage(self, sender)
+        await self._site.reach(lambda: connection)
+        connection.write(_head(self, self._target))
         self._passage = connection
         # What follows a wish for another protocol is a request of its own to who does not know it.
         for chunk in () if self.switches else self._early:
@@ -112,7 +120,7 @@ class Passed(Request):
         """Hold nothing."""
 
     def hold(self, is_choked: bool) -> None:
-        """Let the worker wait while the sender does not take what it is sent."""
+        """Stop reading from the worker while the sender does not take what it is sent."""
         if self._passage:
             self._passage.hold(is_choked)
 
@@ -185,7 +193,7 @@ class _Passage(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not (self._has_begun or self.answered.done()):
-            self.answered.set_exception(WorkerGone("it ended before it answered"))
+            self.answered.set_exception(SiteGone("it ended before it answered"))
         self._finish(False)
 
     def on_headers_complete(self) -> None:
@@ -201,10 +209,10 @@ class _Passage(asyncio.Protocol):
             self.answered.set_result(stays)
 
 
-def _head(request: Passed, target: bytes, own_headers: list[tuple[str, str]]) -> bytes:
+def _head(request: Passed, target: bytes) -> bytes:
     line = (request.method.encode("latin-1"), target, request.version.encode())
     lines = [b"%b %b HTTP/%b" % line]
-    for name, value in (*_passed_headers(request), *own_headers, (PASSED_HEADER, "1")):
+    for name, value in _passed_headers(request):
         lines.append(f"{name}: {value}".encode("latin-1"))
     return b"\r\n".join(lines) + b"\r\n\r\n"
 

@@ -1,18 +1,16 @@
 """Answers the requests of the inspector's listener."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
-from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.errors import JournalError
-from hfhooks.gateway.admission import is_one_of
-from hfhooks.gateway.app import refused
-from hfhooks.http.limits import Refusal
-from hfhooks.http.messages import Answer, Request
+from hfhooks.http.messages import Answer, Request, json_answer, refused
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
-from hfhooks.journal.sqlite.journal import Journal
+from hfhooks.journal import Journal
+from hfhooks.model.delivery import Wanted
 from hfhooks.model.headers import TOKEN_HEADER
+from hfhooks.model.refusal import Refusal
+from hfhooks.secret import is_one_of
 from hfhooks.tasks import in_thread
 
 __all__ = ["Inspector"]
@@ -21,25 +19,26 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 METRICS = "/metrics"
 RETRY, PRUNE = "/deliveries/retry", "/deliveries/prune"
 HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+MOST = 1_000_000
 
 
 class Inspector:
     """Lets this machine see what the server does, and its owner change what is recorded.
 
-    `port` is where it listens, on loopback only; `token` proves who is the owner.
+    `url` is where it listens, on loopback only; `token` proves who is the owner.
     """
 
     def __init__(
         self,
-        port: int,
+        url: str,
         metrics: Metrics,
-        gauges: Callable[[], Gauges],
+        gauges: Callable[[], Awaitable[Gauges]],
         journal: Journal,
-        dispatcher: Dispatcher,
         token: str,
     ) -> None:
-        self._journal, self._dispatcher = journal, dispatcher
+        self._journal = journal
         self._token = token
+        port = url.rpartition(":")[2]
         self._hosts = {f"{host}:{port}" for host in LOOPBACK}
         self._metrics = metrics
         self._gauges = gauges
@@ -65,7 +64,7 @@ class Inspector:
             raise Refusal(405, "method_not_allowed", {"allow": "GET, HEAD"})
         body, media_type = b"hfhooks: see /metrics\n", "text/plain; charset=utf-8"
         if request.path == METRICS:
-            body, media_type = await in_thread(rendered, self._metrics, self._gauges())
+            body, media_type = await in_thread(rendered, self._metrics, await self._gauges())
         return Answer(200, body, ((b"content-type", media_type.encode()), *HEADERS))
 
     async def _change(self, request: Request) -> Answer:
@@ -77,12 +76,12 @@ class Inspector:
         values = {name: values[0] for name, values in parse_qs(request.query).items()}
         try:
             if request.path == PRUNE:
-                done: object = await self._journal.prune(float(values["before"]))
-            else:
-                ids = [int(values["id"])] if "id" in values else self._journal.failed()
-                done = [id for id in ids if await self._dispatcher.retry(id)]
+                return json_answer(await self._journal.prune(float(values["before"])))
+            wanted = Wanted(statuses=("failed",), limit=MOST)
+            if "id" in values:
+                wanted = Wanted(ids=[int(values["id"])])
+            return json_answer(list(await self._journal.requeue(wanted)))
         except (KeyError, ValueError) as error:
             raise Refusal(400, "bad_request") from error
         except JournalError as error:
             raise Refusal(503, "unavailable") from error
-        return Answer(200, json.dumps(done).encode())

@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hfhooks.dispatch.dispatcher import Outcome
-from hfhooks.gateway.app import Reporter
-from hfhooks.journal.sqlite.records import Delivery
+from hfhooks.model.happenings import (
+    Broken,
+    Duplicate,
+    Finished,
+    Happening,
+    Ignored,
+    Refused,
+    Reloaded,
+)
 from hfhooks.version import __version__
 
 if TYPE_CHECKING:
@@ -55,10 +61,9 @@ class Durations:
 
 
 class Metrics:
-    """A reporter that counts what it passes on to another one."""
+    """Counts what happens."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    def __init__(self) -> None:
         self.deliveries: Counter[tuple[str, str]] = Counter()
         """By endpoint and status."""
         self.refusals: Counter[str] = Counter()
@@ -68,31 +73,23 @@ class Metrics:
         self.durations: dict[str, Durations] = {}
         """By endpoint."""
 
-    def finished(self, outcome: Outcome) -> None:
-        endpoint = outcome.delivery.endpoint
-        self.deliveries[endpoint, outcome.delivery.status] += 1
-        if not outcome.is_amended:
-            self.durations.setdefault(endpoint, Durations()).add(outcome.attempt.duration)
-        self._reporter.finished(outcome)
-
-    def ignored(self, delivery: Delivery, reason: str) -> None:
-        self.deliveries[delivery.endpoint, "ignored"] += 1
-        self._reporter.ignored(delivery, reason)
-
-    def duplicate(self, delivery: Delivery) -> None:
-        self.deliveries[delivery.endpoint, "duplicate"] += 1
-        self._reporter.duplicate(delivery)
-
-    def full(self, reason: str | None) -> None:
-        self._reporter.full(reason)
-
-    def refused(self, path: str, status: int, word: str, hint: str | None) -> None:
-        self.refusals[str(status)] += 1
-        self._reporter.refused(path, status, word, hint)
-
-    def reloaded(self, is_ok: bool) -> None:
-        """Count a new version of the scripts."""
-        self.reloads[str(is_ok).lower()] += 1
+    def __call__(self, happening: Happening) -> None:
+        match happening:
+            case Finished(delivery=delivery, attempt=attempt, status=status, is_amended=is_amended):
+                self.deliveries[delivery.endpoint, status] += 1
+                if not is_amended:
+                    durations = self.durations.setdefault(delivery.endpoint, Durations())
+                    durations.add(attempt.duration)
+            case Ignored(delivery=delivery):
+                self.deliveries[delivery.endpoint, "ignored"] += 1
+            case Duplicate(delivery=delivery):
+                self.deliveries[delivery.endpoint, "duplicate"] += 1
+            case Refused(status=status):
+                self.refusals[str(status)] += 1
+            case Reloaded():
+                self.reloads["true"] += 1
+            case Broken():
+                self.reloads["false"] += 1
 
 
 def rendered(metrics: Metrics, gauges: Gauges) -> tuple[bytes, str]:

@@ -6,12 +6,11 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hfhooks.journal.sqlite.records import Delivery
+from hfhooks.model.delivery import Recorded
 
-__all__ = ["Exported", "encoded"]
+__all__ = ["MARK", "VERSION", "Exported", "encoded"]
 
 MARK = "hfhooks_delivery"
 VERSION = 1
@@ -40,23 +39,8 @@ class Exported:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as it is written: the body as text where it is UTF-8, else in base64."""
-        try:
-            body = {"body": self.body.decode()}
-        except UnicodeDecodeError:
-            body = {"body_base64": base64.b64encode(self.body).decode()}
-        return {
-            MARK: VERSION,
-            "endpoint": self.endpoint,
-            "received_at": self.received_at,
-            "query": self.query,
-            "headers": [list(header) for header in self.headers],
-            **body,
-        }
-
     @classmethod
-    def of(cls, delivery: "Delivery") -> "Exported":
+    def of(cls, delivery: Recorded) -> "Exported":
         """Return a delivery that is recorded."""
         return cls(
             delivery.endpoint,

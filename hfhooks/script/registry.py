@@ -124,7 +124,7 @@ def current_registry() -> Registry:
 
 @contextmanager
 def collecting(registry: Registry) -> Iterator[Registry]:
-    """Let decorators add to this registry for a while."""
+    """Make decorators add to this registry meanwhile."""
     token = _current.set(registry)
     try:
         yield registry

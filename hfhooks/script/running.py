@@ -40,7 +40,7 @@ def run_served(*args: Any, **kwargs: Any) -> None:
     if is_interactive():
         from hfhooks.serving import notebook
 
-        notebook.serve(registry)
+        notebook.serve_cells(registry)
     elif (name := calling_script() or calling_module()) is not None:
         hand_over(name)
     else:

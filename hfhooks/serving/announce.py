@@ -1,67 +1,150 @@
-"""How the other commands find a running server.
+"""What a server tells of itself: to subscribers, and in a file by which other commands find it."""
 
-It leaves `servers/<port>-<pid>.json` in the user's state folder, readable by its user alone. The
-journal may be elsewhere (`--state-dir`), that file never is.
-"""
-
-import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hfhooks.errors import StartError, UsageError
-from hfhooks.model.headers import TOKEN_HEADER
-from hfhooks.private import check_private, is_alive, state_folder, write_private
+from hfhooks.errors import StartError
+from hfhooks.model.endpoint import Endpoint, Published
+from hfhooks.model.happenings import Happening, Note, Ready, TunnelDown, TunnelUp
+from hfhooks.model.running_server import RunningServer
+from hfhooks.private import check_private, is_alive, servers_folder, write_private
+from hfhooks.secret import environment_secrets
+from hfhooks.tunnels.keeper import Keeper
 
-__all__ = ["RunningServer", "announced", "find_server", "running_servers"]
+__all__ = ["Announcement", "Known", "announced"]
 
 
 @dataclass(frozen=True)
-class RunningServer:
-    """What other commands need to know of a server."""
+class Known:
+    """What is known of a server from its start to its stop."""
 
-    pid: int
-    port: int
     host: str
-    url: str
-    """Public, or local where there is no tunnel."""
-    local_url: str
-    inspector_url: str | None
-    tunnel: str | None
-    is_up: bool
-    """False while nothing that is sent to `url` arrives."""
-    endpoints: list[dict[str, Any]]
-    """As in the `ready` line."""
+    port: int
+    inspector_url: str
     wait: float
-    """Seconds after which the server answers at the latest."""
     journal: str
-    """Path of the file where its deliveries are recorded."""
     token: str = field(repr=False)
-    """Proves to the server that a request comes from its user."""
+    space_url: str | None = None
+    """Where everybody reaches the Space that it is in."""
 
-    def described(self) -> dict[str, Any]:
-        """Return what anybody may know of it, as in the `ready` line."""
-        public = ("url", "local_url", "inspector_url", "tunnel", "endpoints")
-        return {name: getattr(self, name) for name in public}
+    @property
+    def local_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+class Announcement:
+    """Tells everybody where a server is and what it serves, as that changes.
+
+    `changed` is called whenever a URL has.
+    """
+
+    def __init__(
+        self, known: Known, tell: Callable[[Happening], None], changed: Callable[[], None]
+    ) -> None:
+        self.endpoints: Sequence[Endpoint] = []
+        self.keeper: Keeper | None = None
+        """Of the tunnel, if there is to be one."""
+        self._known = known
+        self.tell, self._changed = tell, changed
+        self._write: Callable[[RunningServer], None] = lambda _: None
+        """Tells the other commands, once there is a server for them."""
+        self._is_ready = False
+        self._down_because = ""
+        """Why nothing comes by the public URL."""
+        self._shown_url: str | None = None
+        """The public URL that was said last."""
+
+    @property
+    def local_url(self) -> str:
+        return self._known.local_url
+
+    @property
+    def public_url(self) -> str | None:
+        return self.keeper.url if self.keeper else self._known.space_url
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached: by everybody, if there is a way."""
+        return self.public_url or self.local_url
+
+    @property
+    def published(self) -> list[Published]:
+        """The endpoints, as others may know them."""
+        environment = environment_secrets(os.environ)
+        return [Published.of(endpoint, environment) for endpoint in self.endpoints]
+
+    @property
+    def described(self) -> RunningServer:
+        """What others need to know of the server now."""
+        known, keeper = self._known, self.keeper
+        return RunningServer(
+            pid=os.getpid(),
+            host=known.host,
+            port=known.port,
+            url=self.url,
+            local_url=known.local_url,
+            inspector_url=known.inspector_url,
+            tunnel=keeper.name if keeper and keeper.url is not None else None,
+            is_up=keeper is None or keeper.is_up,
+            endpoints=self.published,
+            wait=known.wait,
+            journal=known.journal,
+            token=known.token,
+        )
+
+    @contextmanager
+    def made(self, reloads: bool) -> Iterator[None]:
+        """Say that deliveries are accepted, and let the other commands find the server."""
+        with ExitStack() as stack:
+            try:
+                self._write = stack.enter_context(announced(self.described))
+            except (OSError, StartError) as error:
+                self.tell(Note(f"other commands will not find this server: {error}"))
+            self.tell(Ready(self.described, reloads))
+            self._is_ready = True
+            if self.keeper and not self.keeper.is_up:
+                self.tell(TunnelDown(self.keeper.url, self._down_because))
+            yield
+
+    def update(self) -> None:
+        """Tell everybody what has changed."""
+        self._changed()
+        with suppress(OSError):
+            self._write(self.described)
+
+    def up(self, url: str) -> None:
+        """Tell everybody the public URL, by which what is sent arrives."""
+        before, self._shown_url = self._shown_url, url
+        self.update()
+        if self._is_ready:
+            self.tell(TunnelUp(self.described, before))
+
+    def down(self, url: str | None, why: str) -> None:
+        """Say that nothing comes from outside, for now."""
+        self.update()
+        self._down_because = why
+        if self._is_ready:
+            self.tell(TunnelDown(url, why))
 
 
 @contextmanager
 def announced(server: RunningServer) -> Iterator[Callable[[RunningServer], None]]:
-    """Let the other commands find this server for as long as it runs.
+    """Describe this server to the other commands for as long as it runs.
 
     Yields what tells them when something about it has changed.
     """
-    folder = state_folder() / "servers"
+    folder = servers_folder()
     check_private(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_the_dead(folder)
     file = folder / f"{server.port}-{server.pid}.json"
-    write_private(file, asdict(server))
+    write_private(file, server.as_json())
     try:
-        yield lambda changed: write_private(file, asdict(changed))
+        yield lambda changed: write_private(file, changed.as_json())
     finally:
         file.unlink(missing_ok=True)
 
@@ -72,61 +155,3 @@ def _forget_the_dead(folder: Path) -> None:
         pid = file.stem.rpartition("-")[2]
         if pid.isdecimal() and not is_alive(int(pid)):
             file.unlink(missing_ok=True)
-
-
-def find_server(port: int | None = None, wait: float = 0) -> RunningServer:
-    """Return the running server, or the one at this port.
-
-    Waits up to `wait` seconds for one to come. Raises `StartError` when there is none,
-    `UsageError` when several run and no port chooses.
-    """
-    deadline = time.monotonic() + wait
-    while not (found := list(_running(port))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if not found:
-        where = f" on port {port}" if port else ""
-        raise StartError(f"no server is running{where}.", help="Start one: hfhooks serve SCRIPT.py")
-    if len(found) > 1:
-        ports = ", ".join(str(server.port) for server in found)
-        raise UsageError(f"several servers run, on ports {ports}.", help="Choose one with --port.")
-    return found[0]
-
-
-def running_servers() -> list[RunningServer]:
-    """Return all servers of this user that run."""
-    return list(_running(None))
-
-
-def _running(port: int | None) -> Iterator[RunningServer]:
-    for file in sorted((state_folder() / "servers").glob(f"{port or '*'}-*.json")):
-        server = _read(file)
-        if server and _answers(server):
-            yield server
-
-
-def _read(file: Path) -> RunningServer | None:
-    """Return what a file says, None if it is gone meanwhile, or none of ours."""
-    try:
-        if not file.is_file():
-            return None
-        server = RunningServer(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None
-    texts = (server.host, server.url, server.local_url, server.journal, server.token)
-    is_sound = isinstance(server.port, int) and isinstance(server.endpoints, list)
-    return server if is_sound and all(isinstance(text, str) for text in texts) else None
-
-
-def _answers(server: RunningServer) -> bool:
-    """Ask whoever listens there: after kill -9 the file stays, and another may have the port."""
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(server.host, server.port, timeout=2)
-    try:
-        connection.request("GET", "/healthz", headers={TOKEN_HEADER: server.token})
-        content = json.loads(connection.getresponse().read(4096))
-    except (OSError, HTTPException, ValueError):
-        return False
-    finally:
-        connection.close()
-    return isinstance(content, dict) and content.get("pid") == server.pid

@@ -3,33 +3,40 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from hfhooks.console.text import Console
-from hfhooks.dispatch.direct import DirectWorker
+from hfhooks.console.text import Text
 from hfhooks.dispatch.dispatcher import Dispatcher
-from hfhooks.errors import HfhooksError
+from hfhooks.errors import Fault, HfhooksError
 from hfhooks.gateway.app import Gateway
-from hfhooks.http.limits import READ_WITHIN, Refusal, Room, check_head
+from hfhooks.http.limits import READ_WITHIN, Room, check_head
 from hfhooks.http.messages import Answer, Request
 from hfhooks.http.passage import Site
-from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.headers import BODILESS, PASSED_HEADER
+from hfhooks.journal import Journal
+from hfhooks.model.condition import Condition
+from hfhooks.model.delivery import Claim
+from hfhooks.model.ending import Ending
+from hfhooks.model.endpoint import Endpoint, Published
+from hfhooks.model.happenings import Failed, Happenings, Note
+from hfhooks.model.headers import BODILESS
+from hfhooks.model.refusal import Refusal
 from hfhooks.redact import redact
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import OwnServer, Registry
 from hfhooks.secret import advice, environment_secrets
-from hfhooks.serving.node import journal_of
-from hfhooks.settings import Settings, load_settings, space_url
+from hfhooks.serving.own_journal import journal_url, open_own_journal
+from hfhooks.settings import load_settings, space_url
+from hfhooks.tasks import Tasks
 from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.app import build, other_routes
-from hfhooks.worker.serve import make_room_for
-from hfhooks.worker.site import WithState, entered, has_page
+from hfhooks.worker.calls import Calls
+from hfhooks.worker.served import make_room_for
+from hfhooks.worker.site import OnlyPages, WithState, entered, has_page
 
 __all__ = ["Application"]
 
@@ -43,9 +50,10 @@ class _Running:
     """What there is from the start to the stop."""
 
     gateway: Gateway
-    app: ASGI
-    """What the script serves beside its endpoints, and they too."""
+    pages: ASGI
+    """What the script serves beside its endpoints."""
     room: Room
+    tasks: Tasks
     public_url: str | None
     """Where everybody reaches it, if that is said."""
 
@@ -68,12 +76,11 @@ class Application:
             return
         running = self._running or await self._start_unasked()
         request = _request(scope, running.room) if scope["type"] == "http" else None
-        if request is None or running.gateway.site_for(request):
-            headers = [*scope["headers"], (PASSED_HEADER.encode(), b"1")]
-            await running.app({**scope, "headers": headers}, receive, send)
+        if request is None or running.gateway.paths.site_for(request):
+            await running.pages(scope, receive, send)
         else:
             running.gateway.reached_at(_base_url(scope), running.public_url)
-            await _send(request, await _answer(running.gateway, request, receive), send)
+            await _send(request, await _answer(running, request, receive), send)
 
     async def _live_as_told(self, receive: ASGI, send: ASGI) -> None:
         await receive()
@@ -113,27 +120,24 @@ class Application:
         """Be ready for deliveries. Raises `HfhooksError` when that cannot be."""
         settings = load_settings()
         redact.learn_environment()
-        environment_secrets(os.environ)  # what is wrong with them is said before all else
-        console = Console(verbose=settings.verbose)
-        with closing(journal_of(self._key, settings, f"process {os.getpid()}")) as journal:
-            journal.on_failure(console.error)
-            dispatcher = Dispatcher(journal, console.finished)
-            gateway = Gateway(
-                journal,
-                dispatcher,
-                console,
-                url="",
-                host=settings.host,
-                wait=settings.wait,
-                token=secrets.token_urlsafe(32),
-            )
-            for delivery in journal.unfinished():
-                dispatcher.resume(delivery)
-            async with self._handled(dispatcher, gateway, settings) as app:
-                for note in self._advice(gateway.endpoints):
-                    console.note(note)
+        environment = environment_secrets(os.environ)  # what is wrong with them is said first
+        happenings = Happenings(Text(verbose=settings.verbose))
+        url = journal_url(settings, self._key)
+        journal = open_own_journal(url, settings)
+        try:
+            parts = _Parts(journal, happenings, settings.host, settings.wait)
+            await parts.dispatcher.start()
+            async with self._handled(parts, settings.grace) as pages:
+                endpoints = parts.gateway.paths.endpoints
+                await journal.publish([Published.of(each, environment) for each in endpoints])
+                for note in self._advice(endpoints):
+                    happenings.tell(Note(note))
                 public_url = settings.public_url or space_url()
-                yield _Running(gateway, app, Room(settings.max_body), public_url)
+                room = Room(settings.max_body)
+                yield _Running(parts.gateway, pages, room, parts.tasks, public_url)
+            await parts.tasks.close()
+        finally:
+            await journal.close()
 
     def _advice(self, endpoints: Sequence[Endpoint]) -> list[str]:
         in_force = [secret for endpoint in endpoints for secret in endpoint.secrets]
@@ -143,13 +147,11 @@ class Application:
         return notes
 
     @asynccontextmanager
-    async def _handled(
-        self, dispatcher: Dispatcher, gateway: Gateway, settings: Settings
-    ) -> AsyncIterator[ASGI]:
-        """Call the handlers, from now on until what runs has had its grace."""
+    async def _handled(self, parts: "_Parts", grace: float) -> AsyncIterator[ASGI]:
+        """Call the handlers, from now on until what runs has had its grace; yield the pages."""
 
         def failed_late(delivery: Delivery, error: str) -> None:
-            dispatcher.fail(delivery.id, delivery.attempt, redact(error))
+            parts.dispatcher.outcomes.amend(delivery.id, delivery.attempt, redact(error))
 
         servers = self._registry.servers
         servers.append(servers.pop(servers.index(self._server)))  # the newest one's app counts
@@ -157,19 +159,68 @@ class Application:
         others = other_routes(app)
         async with entered(app) as state:
             served = WithState(app, state)
-            worker = DirectWorker(served)
+            worker = _LoopWorker(Calls(app, served, failed_late), parts.tasks)
             make_room_for(endpoints)
-            dispatcher.use(worker, endpoints)
+            parts.dispatcher.use(worker, endpoints)
             # Only whether a request is the script's own is asked here: nothing is passed on.
-            gateway.publish(endpoints, Site(None, has_page(others)) if others else None)
+            parts.gateway.publish(endpoints, Site(None, has_page(others)) if others else None)
             try:
-                yield served
+                yield OnlyPages(served)
             finally:
-                deadline = monotonic() + settings.grace
-                gateway.stop()
-                await dispatcher.drain(settings.grace)
+                deadline = monotonic() + grace
+                parts.gateway.stop()
+                await parts.dispatcher.drain(grace)
                 await worker.drain(deadline - monotonic())
-                await dispatcher.settle()
+                await parts.dispatcher.outcomes.settle()
+
+
+class _Parts:
+    """Gateway and dispatcher, wired together."""
+
+    def __init__(self, journal: Journal, happenings: Happenings, host: str, wait: float) -> None:
+        tell = happenings.tell
+        # The process is the user's, so nothing ends it; what comes is answered with 503.
+        self.tasks = Tasks(lambda fault: tell(Failed(fault)), self._end)
+        self.dispatcher = Dispatcher(journal, tell, self.tasks)
+        self.gateway = Gateway(
+            journal,
+            self.dispatcher,
+            tell,
+            url="",
+            address=host,
+            wait=wait,
+            token=secrets.token_urlsafe(32),
+        )
+
+        def changed(condition: Condition) -> None:
+            if condition.state == "failed" and condition.error:
+                tell(Failed(condition.error))
+
+        journal.when_changed(changed)
+
+    def _end(self, fault: Fault) -> None:
+        self.gateway.stop()
+
+
+class _LoopWorker:
+    """Calls handlers on the running loop; see `dispatch.attempts.Worker`."""
+
+    def __init__(self, call: Calls, tasks: Tasks) -> None:
+        self._call, self._tasks = call, tasks
+        self._running: set[asyncio.Task[None]] = set()
+
+    def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
+        task = self._tasks.one("a handler", self._call(claim, secret, ended))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Give what runs so many seconds, then end it."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=max(seconds, 0))
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 def _said(error: Exception) -> str:
@@ -203,11 +254,13 @@ def _base_url(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"
 
 
-async def _answer(gateway: Gateway, request: Request, receive: ASGI) -> Answer:
+async def _answer(running: _Running, request: Request, receive: ASGI) -> Answer:
     reading: list[asyncio.Task[None]] = []
-    request.on_wanted = lambda: reading.append(asyncio.create_task(_read(request, receive)))
+    request.on_wanted = lambda: reading.append(
+        running.tasks.one("reading a request", _read(request, receive))
+    )
     try:
-        return await gateway.respond(request)
+        return await running.gateway.respond(request)
     finally:
         request.forget()
         for each in reading:
@@ -228,6 +281,9 @@ async def _read(request: Request, receive: ASGI) -> None:
                     request.complete()
     except TimeoutError:
         request.refuse(Refusal(408, "too_slow"))
+    except Exception:
+        request.refuse(Refusal(500, "internal"))
+        raise
 
 
 async def _send(request: Request, answer: Answer, send: ASGI) -> None:

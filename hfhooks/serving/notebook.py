@@ -5,44 +5,35 @@ import atexit
 import builtins
 import os
 import re
-import secrets
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from functools import partial
 from html import escape
 from io import StringIO
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from hfhooks.console.text import Console, print_data
-from hfhooks.dispatch.client import WorkerClient
-from hfhooks.errors import JournalTaken, StartError
-from hfhooks.http.listener import bind as bind_public
-from hfhooks.http.passage import Site
-from hfhooks.model.endpoint import Endpoint
+from hfhooks.console.output import print_data
+from hfhooks.console.text import Text
+from hfhooks.errors import Fault, JournalTaken, StartError
+from hfhooks.http.listener import bind
+from hfhooks.journal import Journal
+from hfhooks.model.happenings import Happening, Happenings, Note, Ready
+from hfhooks.model.running_server import RunningServer
 from hfhooks.redact import redact
-from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registry
-from hfhooks.serving.announce import RunningServer
-from hfhooks.serving.node import Server, opened, settle_from_thread
+from hfhooks.serving.node import Node
+from hfhooks.serving.own_journal import journal_url, open_own_journal
+from hfhooks.serving.service import Service
+from hfhooks.serving.signals import Stop, settle
+from hfhooks.serving.sockets import Sockets, bound
+from hfhooks.serving.threads import ThreadWorker
 from hfhooks.settings import Settings, load_settings
-from hfhooks.supervisor.supervisor import Observer
-from hfhooks.tasks import run
-from hfhooks.worker.app import build, other_routes
-from hfhooks.worker.listener import Listener
-from hfhooks.worker.relief import Relief
-from hfhooks.worker.serve import Guarded, bind, make_room_for
-from hfhooks.worker.site import WithState, entered, has_page
+from hfhooks.tasks import Tasks, run
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+__all__ = ["serve_cells"]
 
-__all__ = ["serve"]
-
-T = TypeVar("T")
 STOP_WITHIN = 3.0
 """Seconds that a server gets when the kernel ends."""
 MOST_ALIKE = 20
@@ -51,7 +42,7 @@ LINK = re.compile(r"https?://[^\s()<>]*[^\s()<>.,:]")
 HOW_TO_STOP = "Run a cell again to change a handler; call .stop() on any of them to end."
 
 
-def serve(registry: Registry) -> None:
+def serve_cells(registry: Registry) -> None:
     """Serve what the cells have declared, from now on, and show where; return when it is ready.
 
     Where that is done already, take up what has changed, and show it again. Raises `HfhooksError`
@@ -77,9 +68,10 @@ class Notebook:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._settings = _settings()
-        self._console = _Console(self._settings.verbose)
-        self._server: Server | None = None
-        self._handlers: Handlers | None = None
+        self._text = Text(sys.stdout, verbose=self._settings.verbose)
+        self._is_ready = Event()
+        self._node: Node | None = None
+        self._worker: ThreadWorker | None = None
         self._stop: Callable[[], None] = lambda: None
         self._thread = Thread(target=self._run, name="hfhooks-gateway", daemon=True)
         self._failure: BaseException | None = None
@@ -87,7 +79,7 @@ class Notebook:
     def start(self) -> None:
         """Return when deliveries are taken. Raises what keeps it from that."""
         self._thread.start()
-        while not self._console.is_ready.is_set() and self._thread.is_alive():
+        while not self._is_ready.is_set() and self._thread.is_alive():
             self._thread.join(0.05)  # Ctrl-C must find us here, and no lock can be woken by it
         if self._failure:
             raise self._failure
@@ -95,8 +87,8 @@ class Notebook:
 
     def update(self) -> None:
         """Take up what a cell has declared anew. Raises `HfhooksError` for what cannot be."""
-        if self._handlers:
-            self._handlers.update()
+        if self._worker:
+            self._worker.update()
 
     def stop(self) -> None:
         """Finish what runs, within the grace, and end."""
@@ -109,8 +101,8 @@ class Notebook:
 
     def show(self) -> None:
         """Show where the server is, with links where the notebook can show some."""
-        assert self._server
-        text = self._console.described(self._server)
+        assert self._node
+        text = _described(self._node.described)
         if not hasattr(builtins, "get_ipython"):  # IPython may be installed, and not in use
             print_data(text)
             return
@@ -122,223 +114,72 @@ class Notebook:
 
     def _run(self) -> None:
         try:
-            with ExitStack() as stack:
-                self._server = self._opened(stack)
-                run(self._serve(self._server))
+            with bound(self._settings) as sockets:
+                run(self._serve(sockets))
         except BaseException as error:  # noqa: BLE001 # it is raised where somebody waits
             self._failure = error
-            if self._console.is_ready.is_set():
-                self._console.note(f"the server has ended: {error}")
+            if self._is_ready.is_set():
+                self._text(Note(f"the server has ended: {error}"))
         finally:
             self._registry.live = None
 
-    def _opened(self, stack: ExitStack) -> Server:
-        """Return a server with the journal of this notebook, or with another where it is taken.
+    async def _serve(self, sockets: Sockets) -> None:
+        stop: Stop = asyncio.get_running_loop().create_future()
+        self._stop = partial(settle, stop, 0)
+        url, journal = self._opened(sockets.port)
+        happenings = Happenings(self._hear)
+        self._node = Node(
+            "the notebook",
+            url,
+            self._settings,
+            sockets,
+            journal,
+            happenings,
+            stop,
+            self._made_worker,
+        )
+        await self._node.run()
+        if isinstance(why := stop.result(), Fault):
+            raise why
+
+    def _opened(self, port: int) -> tuple[str, Journal]:
+        """Return the journal of this notebook and its URL, or another where it is taken.
 
         Prompts in one folder, and some notebooks, cannot be told apart.
         """
         key = _key()
         for number in range(1, MOST_ALIKE + 1):
-            own = key if number == 1 else f"{key}-{number}"
-            server = opened(own, "the notebook", self._settings, self._workers, self._console)
+            url = journal_url(self._settings, key if number == 1 else f"{key}-{number}")
             try:
-                return stack.enter_context(server)
+                return url, open_own_journal(url, self._settings, port)
             except JournalTaken:
-                if number == MOST_ALIKE:
+                if number == MOST_ALIKE or self._settings.journal:
                     raise
         raise AssertionError
 
-    async def _serve(self, server: Server) -> None:
-        stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._stop = lambda: settle_from_thread(stop, 0)
-        await server.run(stop)
+    def _made_worker(self, service: Service, tasks: Tasks) -> ThreadWorker:
+        self._worker = ThreadWorker(self._registry, service, tasks)
+        return self._worker
 
-    def _workers(self, observer: Observer) -> "Handlers":
-        self._handlers = Handlers(self._registry, observer)
-        return self._handlers
+    def _hear(self, happening: Happening) -> None:
+        """Say what a terminal is told, but for where the server is: that is shown."""
+        if isinstance(happening, Ready):
+            self._is_ready.set()
+        else:
+            self._text(happening)
 
     def _end_with_kernel(self) -> None:
         self._stop()
         self._thread.join(STOP_WITHIN)
 
 
-class Handlers:
-    """Runs the handlers in a thread with an event loop of its own, as a worker process does."""
+def _described(server: RunningServer) -> str:
+    """Return what is said of a server that is ready."""
+    from rich.text import Text as RichText
 
-    def __init__(self, registry: Registry, observer: Observer) -> None:
-        self._registry = registry
-        self._observer = observer
-        self._endpoints: list[Endpoint] = []
-        self._app: FastAPI | None = None
-        self._served: Any = None
-        """The application, with what its lifespan has made."""
-        self._leave: Callable[[], None] = lambda: None
-        """Ends the lifespan."""
-        self._token = secrets.token_urlsafe(32)
-        self._client: WorkerClient | None = None
-        self._generation = 0
-        """How many times loops were blocked."""
-        self._thread = Thread(target=self._run, name="hfhooks-handlers", daemon=True)
-
-    async def start(self) -> None:
-        """Return when deliveries are taken."""
-        self._gateway = asyncio.get_running_loop()
-        app, self._endpoints = build(self._registry, self._failed_late)
-        self._started: asyncio.Future[None] = self._gateway.create_future()
-        self._ended: asyncio.Future[None] = self._gateway.create_future()
-        self._thread.start()
-        await self._started
-        await asyncio.wrap_future(self._in_loop(self._enter(app)))
-        self._publish(None)
-
-    def replace(self) -> None:
-        """Do nothing: it is this very process that accepts nothing."""
-
-    def update(self) -> None:
-        """Put the handlers that are declared now in the place of those there are."""
-        if not self._started.done():
-            return  # they are about to be read
-        started = time.monotonic()
-        app, self._endpoints = build(self._registry, self._failed_late)
-        if any(server.has_own_app for server in self._registry.servers):
-            self._in_loop(self._enter(app)).result()
-        else:  # there is nothing to enter, and a handler may block that loop for long
-            self._loop.call_soon_threadsafe(self._leave)
-            self._app, self._served, self._leave = app, app, lambda: None
-        published: Future[None] = Future()
-
-        def publish() -> None:
-            self._publish(time.monotonic() - started)
-            published.set_result(None)
-
-        self._gateway.call_soon_threadsafe(publish)
-        published.result()
-
-    async def stop(self, grace: float) -> None:
-        """End the thread; what runs in it gets this many seconds."""
-        if not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._listener.stop)
-        await asyncio.wait({self._ended}, timeout=max(grace, 0))
-        if not self._ended.done() and self._client:
-            self._client.interrupt()
-
-    def _publish(self, reloaded_in: float | None) -> None:
-        assert self._app
-        others = other_routes(self._app)
-        if self._client is None:
-            self._client = WorkerClient(self._port, self._token)
-            if self._generation:
-                self._client.outlive(self._generation)
-        site = Site(self._client, has_page(others)) if others else None
-        self._observer.on_ready(self._client, self._endpoints, site, reloaded_in)
-
-    def _run(self) -> None:
-        try:
-            run(self._listen())
-        finally:
-            with suppress(RuntimeError):  # the loop is closed: nobody waited so long
-                self._gateway.call_soon_threadsafe(self._ended.set_result, None)
-
-    async def _listen(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        sock, port = bind(None)
-        assert port
-        self._port = port
-
-        def wrap(app: Any) -> Guarded:
-            return Guarded(app, self._token)
-
-        relief = Relief(
-            self._answer,
-            self._registry,
-            prepare=lambda: make_room_for(self._endpoints),
-            on_blocked=self._blocked,
-            on_free=self._free,
-        )
-        self._listener = Listener(wrap(relief), sock, self._on_started, is_plain=False)
-        try:
-            await relief.listen(self._listener, wrap)
-        finally:
-            self._leave()
-
-    def _on_started(self) -> None:
-        self._gateway.call_soon_threadsafe(self._started.set_result, None)
-
-    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._served(scope, receive, send)
-
-    async def _enter(self, app: "FastAPI") -> None:
-        """Serve this application from now on, within its lifespan."""
-        make_room_for(self._endpoints)
-        if app is self._app:
-            return
-        state: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        over = asyncio.Event()
-        self._living = asyncio.create_task(_live(app, state, over))
-        entered_state = await state
-        self._leave()
-        self._app, self._served, self._leave = app, WithState(app, entered_state), over.set
-
-    def _in_loop(self, what: Any) -> "Future[None]":
-        return asyncio.run_coroutine_threadsafe(what, self._loop)
-
-    def _blocked(
-        self, endpoint: str | None, why: str | None, begun: list[str], generation: int
-    ) -> None:
-        def tell() -> None:
-            self._generation = generation
-            if self._client:
-                self._client.outlive(generation)
-                self._observer.on_blocked(self._client, endpoint, why, begun)
-
-        self._gateway.call_soon_threadsafe(tell)
-
-    def _free(self) -> None:
-        if self._client:
-            self._gateway.call_soon_threadsafe(self._client.renew)
-
-    def _failed_late(self, delivery: Delivery, error: str) -> None:
-        self._gateway.call_soon_threadsafe(
-            self._observer.on_late_failure, delivery.id, delivery.attempt, redact(error)
-        )
-
-
-async def _live(
-    app: "FastAPI", state: "asyncio.Future[dict[str, Any]]", over: asyncio.Event
-) -> None:
-    """Enter and leave a lifespan in one task, as what it uses may want."""
-    try:
-        async with entered(app) as made:
-            state.set_result(made)
-            await over.wait()
-    except Exception as error:
-        if state.done():
-            raise
-        state.set_exception(error)
-
-
-class _Console(Console):
-    """Says in the notebook what a terminal is told, but for where the server is: that is shown."""
-
-    def __init__(self, verbose: bool) -> None:
-        super().__init__(stream=sys.stdout, verbose=verbose)
-        self.is_ready = Event()
-
-    def ready(
-        self, server: RunningServer, open_endpoints: list[str], reloads: bool = False
-    ) -> None:
-        """Note it."""
-        self.is_ready.set()
-
-    def described(self, server: Server) -> str:
-        """Return what is said of a server that is ready."""
-        from rich.text import Text
-
-        stream = StringIO()
-        console = Console(stream=stream, how_to_stop=HOW_TO_STOP)
-        console.ready(server.described, server.open_endpoints)
-        return Text.from_ansi(stream.getvalue().rstrip()).plain
+    stream = StringIO()
+    Text(stream, HOW_TO_STOP)(Ready(server))
+    return RichText.from_ansi(stream.getvalue().rstrip()).plain
 
 
 def _settings() -> Settings:
@@ -346,7 +187,7 @@ def _settings() -> Settings:
     if "port" in settings.model_fields_set:
         return settings
     try:
-        bind_public(settings.host, settings.port).close()
+        bind(settings.host, settings.port).close()
     except StartError:
         # Another notebook may have the usual one, and what counts is the URL that is shown.
         return load_settings(reload=False, port=0)

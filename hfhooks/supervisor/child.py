@@ -1,78 +1,95 @@
 """One worker process, as the gateway holds it: warm, then loading, ready and gone."""
 
 import asyncio
-import os
-import secrets
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from math import inf
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hfhooks.dispatch.client import WorkerClient
-from hfhooks.errors import HfhooksError, LoadError
-from hfhooks.http.passage import Site
+from hfhooks.errors import Fault, HfhooksError, LoadError
+from hfhooks.http.passage import Site, SiteGone
+from hfhooks.model.delivery import Claim
+from hfhooks.model.ending import CRASHED, INTERRUPTED, Ending, failed_by
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.private import is_alive
-from hfhooks.supervisor.spawn import WorkerProcess
-from hfhooks.worker.loading import Target
+from hfhooks.script.target import Target
+from hfhooks.supervisor.link import Link
+from hfhooks.supervisor.spawn import Spawned
+from hfhooks.worker.frames import (
+    ALIVE,
+    ANSWER,
+    BLOCKED,
+    FAILED,
+    LATE,
+    LOAD,
+    PING,
+    PRELOAD,
+    PRELOADED,
+    READY,
+    SERVED,
+    STOP,
+    Frame,
+    Malformed,
+    ending_from,
+    message_from,
+    of_attempt,
+    of_message,
+)
 
-__all__ = ["Child", "WorkerDied"]
+__all__ = ["Worker", "WorkerDied"]
 
-LONGEST_SOCKET_PATH = 100
-"""Bytes; the system's limit is 104 or 108."""
 LEAVE_WITHIN = 1.5
 """Seconds that a worker gets to leave when it has nothing more to do."""
-LAST_WORD: dict[str, Any] = {}
-"""Stands in the queue of a worker's reports when there will be no more."""
 
 
 class WorkerDied(LoadError):
     """A worker ended before it had loaded the scripts, by their doing or another's."""
 
 
-class Child:
-    """A worker process, from the moment it is started. Raises `OSError` where that cannot be."""
+class Worker:
+    """A worker process, from the moment it is started.
 
-    def __init__(self, process: WorkerProcess) -> None:
+    `failed_late` hears which delivery's attempt has failed after its answer, and how; `noted` hears
+    what a person should know of what the script does. Raises `OSError` where it cannot be.
+    """
+
+    def __init__(
+        self,
+        process: Spawned,
+        failed_late: Callable[[int, int, str], None],
+        noted: Callable[[str], None],
+    ) -> None:
         self.files: list[str] = []
         """The user's own files that it has tried to load."""
         self.read_at = inf
         """When it began to read them, in seconds since 1970."""
-        self.is_alive = False
-        """It has answered the last `ping`."""
         self.is_warm = asyncio.Event()
-        """It has imported what it can before it is told what to load."""
-        self.on_late_failure: Callable[[int, int, str], None] = lambda *_: None
-        """Hears which delivery's attempt has failed after its answer, and how."""
-        self.on_blocked: Callable[[str | None, str | None, list[str]], None] = lambda *_: None
-        """Hears which endpoint blocks its event loop, why, and which attempts it has begun."""
+        self.is_alive = True
+        """It has answered the last question."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
         self._process = process
+        self._failed_late, self._noted = failed_late, noted
+        self._asked: dict[int, Callable[[Ending], None]] = {}
+        """The attempts that it has not answered, by their number on the wire."""
+        self._number = 0
+        self._is_interrupted = False
+        """It is ended on purpose."""
+        self._loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[Frame] = self._loop.create_future()
+        self._served = asyncio.Event()
+        self._exit_code: asyncio.Future[int] = self._loop.create_future()
         try:
-            self._start_listening()
+            # A process that says nothing more, or nothing that makes sense, is of no use.
+            self._link = Link(process.sock, self._hear, self.kill)
+            waiting = (process, self._loop, self._has_ended)
+            Thread(target=_wait, args=waiting, daemon=True, name="hfhooks-worker").start()
         except BaseException:
             process.close()
-            list(process.reports())  # reads to the end, and closes
             raise
-
-    def _start_listening(self) -> None:
-        self._socket = _socket_path()
-        self._token = secrets.token_urlsafe(32)
-        self._client: WorkerClient | None = None
-        self._generation = 0
-        """How many times loops of it were blocked."""
-        self._loop = asyncio.get_running_loop()
-        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._exit_code: asyncio.Future[int] = self._loop.create_future()
-        for watch in (self._listen, self._wait):
-            Thread(target=watch, daemon=True, name="hfhooks-worker").start()
 
     @property
     def is_gone(self) -> bool:
@@ -83,9 +100,9 @@ class Child:
         return self._process.pid
 
     def warm_up(self, targets: Sequence[Target]) -> None:
-        """Let it import what the scripts begin with, in the background."""
+        """Have it import what the scripts begin with, in the background."""
         self._process.step_back()
-        self._process.send(type="preload", targets=[asdict(target) for target in targets])
+        self._link.send(of_message(PRELOAD, {"targets": [asdict(target) for target in targets]}))
 
     async def load(self, targets: Sequence[Target], verbose: bool = False) -> list[Endpoint]:
         """Load the scripts and return their endpoints. Raises `HfhooksError`.
@@ -94,35 +111,33 @@ class Child:
         """
         self._process.step_forward()
         self.read_at = time.time()
-        self._process.send(
-            type="load",
-            targets=[asdict(target) for target in targets],
-            socket=str(self._socket) if self._socket else None,
-            token=self._token,
-            verbose=verbose,
-        )
-        report = await self._first_report()
+        content = {"targets": [asdict(target) for target in targets], "verbose": verbose}
+        self._link.send(of_message(LOAD, content))
+        first: set[asyncio.Future[Any]] = {self._loaded, self._exit_code}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not self._loaded.done():
+            raise WorkerDied(f"the worker {await self.ended()} while the script was loading.")
+        report = message_from(self._loaded.result())
         self.files = report["files"]
-        if report["type"] == "failed":
+        if self._loaded.result().kind == FAILED:
             raise _failure(report)
-        port = report["port"]
-        self._client = WorkerClient(port, self._token) if port else WorkerClient(str(self._socket))
-        if self._generation:
-            self._client.outlive(self._generation)
         if report["has_site"]:
-            self.site = Site(self._client, report["has_page"])
+            self.site = Site(self._reach, report["has_page"])
         return [Endpoint.from_json(row) for row in report["endpoints"]]
 
-    @property
-    def client(self) -> WorkerClient:
-        """Where its handlers are called, once it has loaded them."""
-        assert self._client
-        return self._client
+    def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
+        """Have the handler called that a claim is for; see `dispatch.attempts.Worker`."""
+        self._number += 1
+        self._asked[self._number] = ended
+        if self.is_gone:
+            self._loop.call_soon(self._answer_all)
+        else:
+            self._link.send(of_attempt(self._number, claim, secret))
 
     def ping(self) -> None:
         """Ask whether the process is alive."""
         self.is_alive = False
-        self._process.send(type="ping")
+        self._link.send(Frame(PING))
 
     def kill(self) -> None:
         self._process.kill()
@@ -134,99 +149,91 @@ class Child:
 
     async def stop(self, grace: float) -> None:
         """End it; handlers and their background tasks get this many seconds."""
-        self._process.send(type="stop")
+        self._link.send(Frame(STOP))
         ended = asyncio.ensure_future(self.ended())
-        served = asyncio.ensure_future(self._reports.get())  # it has nothing else to say
-        first = {ended, served}
+        served = asyncio.ensure_future(self._served.wait())
+        first: set[asyncio.Future[Any]] = {ended, served}
         await asyncio.wait(first, timeout=max(grace, 0), return_when=asyncio.FIRST_COMPLETED)
-        if not served.done() and self._client:
-            self._client.interrupt()
         served.cancel()
+        self._is_interrupted = True
+        if not self._served.is_set():
+            self._answer_all()
         await asyncio.wait({ended}, timeout=LEAVE_WITHIN)
         if not ended.done():
             self._process.kill()
         await ended
 
-    async def _first_report(self) -> dict[str, Any]:
-        report = asyncio.ensure_future(self._reports.get())
-        first: set[asyncio.Future[Any]] = {report, self._exit_code}
+    async def _reach(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Open a connection to what it serves beside endpoints. Raises `SiteGone`."""
+        if self.is_gone:
+            raise SiteGone("the worker has ended")
         try:
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            # Its last words and its end reach us on two ways; a program it started may keep one.
-            await asyncio.wait({report}, timeout=1)
-            if report.done() and report.result() != LAST_WORD:
-                return report.result()
+            ours, theirs = socket.socketpair()
+            self._link.hand_over(theirs)
+            await self._loop.create_unix_connection(protocol, sock=ours)
+        except OSError as error:
+            raise SiteGone(str(error)) from error
+
+    def _hear(self, frame: Frame) -> None:
+        try:
+            self._understand(frame)
+        except (Malformed, KeyError):
+            self.kill()
+        except Exception as error:  # noqa: BLE001 # of this frame, and others follow
+            context = {"message": "what a worker said", "exception": error}
+            self._loop.call_exception_handler(context)
+            if ended := self._asked.pop(frame.number, None):
+                ended(failed_by(Fault("what a worker said", error)))
+
+    def _understand(self, frame: Frame) -> None:
+        if frame.kind == ANSWER:
+            ending = ending_from(frame)
+            if ended := self._asked.pop(frame.number, None):
+                ended(ending)
+        elif frame.kind == ALIVE:
+            self.is_alive = True
+        elif frame.kind == PRELOADED:
+            self.is_warm.set()
+        elif frame.kind in (READY, FAILED):
+            if not self._loaded.done():
+                self._loaded.set_result(frame)
+        elif frame.kind == BLOCKED:
+            self._noted(message_from(frame)["why"])
+        elif frame.kind == LATE:
+            late = message_from(frame)
+            self._failed_late(late["id"], late["attempt"], late["error"])
+        elif frame.kind == SERVED:
+            self._served.set()
+
+    def _answer_all(self) -> None:
+        """Tell those who wait for answers that none will come."""
+        asked, self._asked = self._asked, {}
+        for ended in asked.values():
+            ended(Ending(INTERRUPTED if self._is_interrupted else CRASHED))
+
+    def _has_ended(self, code: int) -> None:
+        try:
+            self._link.read()  # its last words
+            self._link.close()
         finally:
-            report.cancel()
-        raise WorkerDied(f"the worker {await self.ended()} while the script was loading.")
+            self._exit_code.set_result(code)
+            self._answer_all()
 
-    def _listen(self) -> None:
-        for report in self._process.reports():
-            if report["type"] == "alive":
-                self.is_alive = True
-            elif report["type"] == "blocked":
-                self._tell(self._blocked, report)
-            elif report["type"] == "free":
-                self._tell(self.client.renew)
-            elif report["type"] == "failed_late":
-                self._tell(self.on_late_failure, report["id"], report["attempt"], report["error"])
-            elif report["type"] == "preloaded":
-                self._tell(self.is_warm.set)
-            else:
-                self._tell(self._reports.put_nowait, report)
-        self._tell(self._reports.put_nowait, LAST_WORD)
 
-    def _blocked(self, report: dict[str, Any]) -> None:
-        self._generation = report["generation"]
-        if self._client:
-            self._client.outlive(self._generation)
-            self.on_blocked(report["endpoint"], report["why"], report["begun"])
-
-    def _wait(self) -> None:
-        code = self._process.wait()
-        self._process.close()
-        if self._socket:
-            self._socket.unlink(missing_ok=True)
-            with suppress(OSError):
-                self._socket.parent.rmdir()
-        self._tell(self._exit_code.set_result, code)
-
-    def _tell(self, tell: Callable[..., Any], *what: object) -> None:
+def _wait(process: Spawned, loop: asyncio.AbstractEventLoop, ended: Callable[[int], None]) -> None:
+    """Have `ended` called on a loop, with the exit code of a process, when that has ended."""
+    code = 1
+    try:
+        code = process.wait()
+    except Exception as error:  # noqa: BLE001 # whatever it is, of this process nothing is known
+        context = {"message": "waiting for a worker", "exception": error}
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.call_exception_handler, context)
+        process.kill()
+        code = process.wait()
+    finally:
         with suppress(RuntimeError):  # the loop is closed: nobody asks any more
-            self._loop.call_soon_threadsafe(tell, *what)
-
-
-def _socket_path() -> Path | None:
-    """Return where the worker's socket goes, None where only a loopback port will do."""
-    if not hasattr(socket, "AF_UNIX") or os.name == "nt":
-        return None
-    _sweep()
-    path = Path(tempfile.mkdtemp(prefix=f"hfhooks-{os.getpid()}-")) / "worker.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        return path
-    path.parent.rmdir()
-    return None
-
-
-def _sweep() -> None:
-    """Remove the sockets of servers that were killed together with their workers."""
-    for folder in Path(tempfile.gettempdir()).glob("hfhooks-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdecimal() and not is_alive(int(pid)):
-            with suppress(OSError):  # another user's
-                if not _is_served(folder / "worker.sock"):
-                    (folder / "worker.sock").unlink(missing_ok=True)
-                    folder.rmdir()
-
-
-def _is_served(path: Path) -> bool:
-    """Tell whether somebody listens: another container may share the folder and not the pids."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return False
-    return True
+            loop.call_soon_threadsafe(ended, code)
 
 
 def _failure(report: dict[str, Any]) -> HfhooksError:

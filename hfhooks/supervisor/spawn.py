@@ -1,56 +1,50 @@
-"""The worker process, as its parent holds it. Imports next to nothing: a worker starts first."""
+"""The worker process, as it is started. Imports next to nothing: a worker starts first."""
 
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
-__all__ = ["WorkerProcess"]
-
-STOP_WITHIN = 1.0
-"""Seconds a worker with nothing to do gets to leave before it is killed."""
+__all__ = ["Spawned"]
 
 
-class WorkerProcess:
-    """A child that warms up at once, and loads the user's scripts when told to."""
+class Spawned:
+    """A child that warms up at once, and loads the user's scripts when told to by its `sock`.
+
+    Raises `OSError` where it cannot be started.
+    """
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", "-m", "hfhooks.worker.process"]
-        with _ctrl_c_waits():
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin and self._process.stdout
-        self._to, self._from = self._process.stdin, self._process.stdout
+        self.sock, theirs = socket.socketpair()
+        number = theirs.fileno()
+        command = [sys.executable, "-P", "-m", "hfhooks.worker.process", str(number)]
+        try:
+            with theirs, _ctrl_c_waits():
+                # What the script prints goes to stderr, because our stdout is for data.
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[number]
+                )
+        except BaseException:
+            self.sock.close()
+            raise
 
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    def send(self, **message: Any) -> None:
-        """Tell the worker something; one that is gone hears nothing."""
-        with suppress(OSError, ValueError):  # broken, or closed here
-            self._to.write(json.dumps(message).encode() + b"\n")
-            self._to.flush()
-
-    def reports(self) -> Iterator[dict[str, Any]]:
-        """Yield what the worker says, waiting for it, until it is gone."""
-        for line in self._from:
-            yield json.loads(line)
-        self._from.close()
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code, below zero for a signal. Raises `subprocess.TimeoutExpired`."""
         return self._process.wait(timeout)
 
     def step_back(self) -> None:
-        """Let it leave the processor to others while it warms up."""
+        """Give it a low priority, while it warms up."""
         self._schedule("SCHED_BATCH")
 
     def step_forward(self) -> None:
-        """Let it have its part of the processor again."""
+        """Give it its usual priority again."""
         self._schedule("SCHED_OTHER")
 
     def _schedule(self, policy: str) -> None:
@@ -64,16 +58,9 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the child, whatever state it is in; once it has ended, do nothing."""
-        if self._to.closed:
-            return
-        self.send(type="stop")
-        try:
-            self.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self.wait()
-        with suppress(OSError):
-            self._to.close()
+        self.sock.close()
+        self.kill()
+        self.wait()
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
+
+from hfhooks.tasks import Tasks
 
 __all__ = ["Watcher"]
 
@@ -13,6 +16,8 @@ STEP = 10
 """Milliseconds: so long must nothing more happen before a change is told."""
 LONGEST_BURST = 200
 """Milliseconds after which it is told though more happens."""
+LOOK_AFTER = 0.5
+"""Seconds after which files are looked at that it begins to watch."""
 LARGE = 16 * 1024 * 1024
 """Bytes; of a larger file the time of its last change counts, not what is in it."""
 
@@ -24,7 +29,8 @@ class Watcher:
     place of the old one; and contents are compared, because a file can be touched and be the same.
     """
 
-    def __init__(self, on_change: Callable[[list[Path]], None]) -> None:
+    def __init__(self, on_change: Callable[[list[Path]], None], tasks: Tasks) -> None:
+        self._tasks = tasks
         self.takes_new_scripts = False
         """Every Python file matters in the folders that are watched: one may have been missing."""
         self._on_change = on_change
@@ -37,8 +43,21 @@ class Watcher:
         self._watching: dict[tuple[Path, bool], asyncio.Task[None]] = {}
         self._is_closed = False
 
+    def watch_all(
+        self, files: Iterable[str], folders: Iterable[Path], others: Iterable[Path]
+    ) -> None:
+        """Watch scripts, others that may appear in folders, and other files or folders."""
+        self.watch(files)
+        for folder in folders:
+            self.watch_folder(folder)
+        for path in others:
+            if path.is_dir():
+                self.watch_tree(path)
+            else:
+                self.watch([path])
+
     def watch(self, files: Iterable[str | Path], read_at: float = inf) -> None:
-        """Let these files matter too, whether they are there or not.
+        """Watch these files too, whether they are there or not.
 
         One that is newer than `read_at`, in seconds since 1970, has changed already.
         """
@@ -50,12 +69,12 @@ class Watcher:
             self._on_change(newer)
 
     def watch_folder(self, folder: Path) -> None:
-        """Let every Python file in this folder matter."""
+        """Watch every Python file in this folder."""
         self._folders.add(folder)
         self._look_at(folder, is_tree=False)
 
     def watch_tree(self, folder: Path) -> None:
-        """Let every file in this folder, and in those below it, matter."""
+        """Watch every file in this folder, and in those below it."""
         self._trees.append(folder)
         self._known.update((file, _content(file)) for file in folder.rglob("*") if file.is_file())
         self._look_at(folder, is_tree=True)
@@ -74,11 +93,14 @@ class Watcher:
     def _look_at(self, folder: Path, is_tree: bool) -> None:
         key = (folder, is_tree)
         if key not in self._watching and folder.is_dir() and not self._is_closed:
-            self._watching[key] = asyncio.create_task(self._follow(folder, is_tree))
+            follow = partial(self._follow, folder, is_tree)
+            self._watching[key] = self._tasks.helper("watching files", follow)
 
     async def _follow(self, folder: Path, is_tree: bool) -> None:
         from watchfiles import awatch  # takes as long as all else that a start imports
 
+        # What was saved while nobody watched, as after a fault.
+        asyncio.get_running_loop().call_later(LOOK_AFTER, self.check)
         changes = awatch(
             folder, watch_filter=None, step=STEP, debounce=LONGEST_BURST, recursive=is_tree
         )

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from hfhooks.settings import Settings
 from hfhooks.tunnels.programs import find_program, opened_by
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Tell
 
 __all__ = ["Cloudflared"]
 
@@ -21,9 +21,9 @@ class Cloudflared:
     def __init__(self, settings: Settings) -> None:
         self._program = find_program("cloudflared", f"Get it from {INSTALL}")
 
-    def open(self, local_url: str, report: Report) -> AbstractAsyncContextManager[str]:
+    def open(self, local_url: str, tell: Tell) -> AbstractAsyncContextManager[str]:
         command = [self._program, "tunnel", "--no-autoupdate", "--url", local_url]
-        return opened_by(command, _url_in, report)
+        return opened_by(command, _url_in, tell)
 
 
 def _url_in(line: str) -> str | None:

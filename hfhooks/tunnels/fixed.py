@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from hfhooks.errors import UsageError
 from hfhooks.settings import Settings
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Tell
 
 __all__ = ["Fixed"]
 
@@ -22,5 +22,5 @@ class Fixed:
         self._url = settings.public_url
 
     @asynccontextmanager
-    async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:
+    async def open(self, local_url: str, tell: Tell) -> AsyncIterator[str]:
         yield self._url

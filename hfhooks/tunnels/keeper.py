@@ -4,15 +4,16 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
-from typing import Protocol
 
-from hfhooks.errors import CredentialsError, TunnelError
-from hfhooks.tasks import in_thread
+from hfhooks.errors import CredentialsError, Fault, HfhooksError, TunnelError
+from hfhooks.model.happenings import Progress
+from hfhooks.tasks import Tasks, in_thread
 from hfhooks.tunnels.probe import why_not
-from hfhooks.tunnels.tunnel import Tunnel
+from hfhooks.tunnels.tunnel import Gone, Moved, Tunnel
 
-__all__ = ["Keeper", "Observer"]
+__all__ = ["Keeper"]
 
 ANSWERS_WITHIN = 30.0
 """Seconds in which something must come through a tunnel that was opened: names take a while."""
@@ -26,23 +27,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
 """Seconds between two tries; each is about twice the one before."""
 
 
-class Observer(Protocol):
-    """Who is told of the public URL."""
-
-    def on_tunnel_up(self, url: str) -> None:
-        """What is sent to this URL arrives here."""
-
-    def on_tunnel_down(self, url: str | None, why: str) -> None:
-        """Nothing arrives by this URL, the last one there was; more is tried."""
-
-    def on_tunnel_progress(self, text: str) -> None:
-        """What is being done to open it."""
-
-
 class Keeper:
     """Opens a tunnel, looks whether it leads to us, and opens it again when it is lost.
 
-    `path` is one that only this server answers with 204.
+    `path` is one that only this server answers with 204. `up` hears at what URL what is sent
+    arrives here; `down` by which one, the last there was, nothing arrives, and why; `progress`
+    what is being done meanwhile.
     """
 
     def __init__(
@@ -50,8 +40,11 @@ class Keeper:
         tunnel: Tunnel,
         local_url: str,
         path: str,
-        observer: Observer,
+        tasks: Tasks,
         *,
+        up: Callable[[str], None],
+        down: Callable[[str | None, str], None],
+        progress: Callable[[Progress], None],
         answers_within: float = ANSWERS_WITHIN,
         recovers_within: float = RECOVERS_WITHIN,
         first_pause: float = FIRST_PAUSE,
@@ -64,7 +57,8 @@ class Keeper:
         self._tunnel = tunnel
         self._local_url = local_url
         self._path = path
-        self._observer = observer
+        self._tasks = tasks
+        self._up, self._down, self._progress = up, down, progress
         self._answers_within, self._recovers_within = answers_within, recovers_within
         self._first_pause = first_pause
         self._probe = probe
@@ -82,7 +76,7 @@ class Keeper:
         trying, unless it `must_open` or trying is no use: then it raises `TunnelError`.
         """
         self._first = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._keep(must_open))
+        self._task = self._tasks.helper("the tunnel", partial(self._keep, must_open))
         await self._first
 
     async def stop(self) -> None:
@@ -93,25 +87,27 @@ class Keeper:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=AGAIN_AFTER)
 
-    def changed(self, url: str) -> None:
-        self._told.put_nowait(url)
-
-    def gone(self, why: str) -> None:
-        self._told.put_nowait(TunnelError(why))
-
-    def progress(self, text: str) -> None:
-        self._observer.on_tunnel_progress(text)
+    def _hear(self, happening: Progress | Moved | Gone) -> None:
+        match happening:
+            case Moved(url):
+                self._told.put_nowait(url)
+            case Gone(why):
+                self._told.put_nowait(TunnelError(why))
+            case Progress():
+                self._progress(happening)
 
     async def _keep(self, must_open: bool) -> None:
         failures = 0
         while True:
             self._told = asyncio.Queue()
             try:
-                async with self._tunnel.open(self._local_url, self) as url:
+                async with self._tunnel.open(self._local_url, self._hear) as url:
                     await self._watch(url)
             except Exception as error:  # noqa: BLE001 # whatever it is, somebody waits
                 if self._is_stopping:
                     return
+                if not isinstance(error, HfhooksError | OSError):
+                    self._tasks.report(Fault("the tunnel", error))
                 why = _explained(error)
                 is_final = must_open or isinstance(why, CredentialsError)
                 if is_final and not self._has_started:
@@ -162,16 +158,20 @@ class Keeper:
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 # no secret
 
     def _say_up(self, url: str) -> None:
-        if not self.is_up or url != self.url:
-            self.url, self.is_up, self._up_since = url, True, self._now()
-            self._observer.on_tunnel_up(url)
-        self._settle()
+        try:
+            if not self.is_up or url != self.url:
+                self.url, self.is_up, self._up_since = url, True, self._now()
+                self._up(url)
+        finally:
+            self._settle()
 
     def _say_down(self, why: str) -> None:
-        if self.is_up or not self._has_started:
-            self.is_up, self._up_since = False, inf
-            self._observer.on_tunnel_down(self.url, why)
-        self._settle()
+        try:
+            if self.is_up or not self._has_started:
+                self.is_up, self._up_since = False, inf
+                self._down(self.url, why)
+        finally:
+            self._settle()
 
     @property
     def _has_started(self) -> bool:

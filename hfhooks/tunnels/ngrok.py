@@ -21,12 +21,13 @@ from pyngrok.exception import PyngrokError, PyngrokNgrokHTTPError, PyngrokNgrokI
 from pyngrok.log import NgrokLog
 
 from hfhooks.errors import CredentialsError, TunnelError
+from hfhooks.model.happenings import Progress
 from hfhooks.redact import redact
 from hfhooks.settings import Settings
 from hfhooks.tasks import in_thread
 from hfhooks.tunnels.probe import ProxyOut
 from hfhooks.tunnels.programs import guarded, private_folder
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
 __all__ = ["TOKEN_HELP", "Ngrok", "looked_at"]
 
@@ -102,13 +103,13 @@ class Ngrok:
         install_opener(build_opener(ProxyOut))  # for pyngrok
 
     @asynccontextmanager
-    async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:
+    async def open(self, local_url: str, tell: Tell) -> AsyncIterator[str]:
         settings = _agent_settings()
         if not settings.get("authtoken"):
             raise _error("ERR_NGROK_4018")
         loop = asyncio.get_running_loop()
         program = await in_thread(
-            _installed, lambda text: loop.call_soon_threadsafe(report.progress, text)
+            _installed, lambda text: loop.call_soon_threadsafe(tell, Progress(text))
         )
         with private_folder() as folder, ExitStack() as stack:
             agent = stack.enter_context(closing(_Agent(program, folder, settings)))
@@ -125,21 +126,25 @@ class Ngrok:
                 if agent.is_too_old:
                     raise TunnelError(*TOO_OLD) from error
                 raise _explained(error, agent.complaint) from error
-            watching = asyncio.create_task(_watch(agent, url, report))
+            watching = asyncio.create_task(_watch(agent, url, tell))
             stack.callback(watching.cancel)
             yield url
 
 
-async def _watch(agent: "_Agent", url: str, report: Report) -> None:
+async def _watch(agent: "_Agent", url: str, tell: Tell) -> None:
     """Report when the agent says something about its session, has another URL, or is gone."""
     seen: tuple[str | None, int] = (url, agent.sessions)
-    while agent.is_running:
-        await asyncio.sleep(ASK_EVERY)
-        now = (await in_thread(agent.url), agent.sessions)
-        if now != seen:
-            url, seen = now[0] or url, now
-            report.changed(url)
-    report.gone("the ngrok agent has ended.")
+    why = "the ngrok agent has ended."
+    try:
+        while agent.is_running:
+            await asyncio.sleep(ASK_EVERY)
+            now = (await in_thread(agent.url), agent.sessions)
+            if now != seen:
+                url, seen = now[0] or url, now
+                tell(Moved(url))
+    except Exception as error:  # noqa: BLE001 # whatever it is, it is opened anew
+        why = str(error) or type(error).__name__
+    tell(Gone(why))
 
 
 class _Agent:

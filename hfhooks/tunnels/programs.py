@@ -21,7 +21,7 @@ from typing import IO
 
 from hfhooks.errors import CredentialsError, StartError, TunnelError
 from hfhooks.private import check_private, is_alive, state_folder, write_private
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
 __all__ = ["find_program", "guarded", "opened_by", "private_folder"]
 
@@ -77,7 +77,7 @@ def end_orphans(home: Path) -> None:
 
 @contextmanager
 def guarded(pid: int, folder: Path) -> Iterator[None]:
-    """Let a process end when we do; its folder is to be a `private_folder`."""
+    """End a process when we end; its folder is to be a `private_folder`."""
     write_private(folder / RECORD, {"pid": pid, "command": _command_of(pid)})
     if os.name == "nt":
         yield
@@ -107,7 +107,7 @@ def _command_of(pid: int) -> str:
 
 @asynccontextmanager
 async def opened_by(
-    command: Sequence[str], url_in: Callable[[str], str | None], report: Report
+    command: Sequence[str], url_in: Callable[[str], str | None], tell: Tell
 ) -> AsyncIterator[str]:
     """Run a program that opens a tunnel, and yield the URL that `url_in` finds in a line it says.
 
@@ -115,19 +115,19 @@ async def opened_by(
     """
     with private_folder() as folder, _Program(command) as program, guarded(program.pid, folder):
         url = await program.find(url_in)
-        watching = asyncio.create_task(_watch(program, url_in, report))
+        watching = asyncio.create_task(_watch(program, url_in, tell))
         try:
             yield url
         finally:
             watching.cancel()
 
 
-async def _watch(program: "_Program", url_in: Callable[[str], str | None], report: Report) -> None:
+async def _watch(program: "_Program", url_in: Callable[[str], str | None], tell: Tell) -> None:
     try:
         while True:
-            report.changed(await program.find(url_in, within=None))
-    except TunnelError as error:
-        report.gone(str(error))
+            tell(Moved(await program.find(url_in, within=None)))
+    except Exception as error:  # noqa: BLE001 # whatever it is, it is opened anew
+        tell(Gone(str(error) or type(error).__name__))
 
 
 class _Program:
@@ -149,7 +149,8 @@ class _Program:
         except OSError as error:
             raise TunnelError(f"{command[0]}: {error.strerror}.") from error
         assert self._process.stdout
-        self._reader = Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        streams = (self._process.stdout,)
+        self._reader = Thread(target=self._read, args=streams, daemon=True, name="hfhooks-program")
         self._reader.start()
 
     @property
@@ -181,9 +182,12 @@ class _Program:
         raise kind(f"{self._name} has ended: {words}")
 
     def _read(self, stream: IO[bytes]) -> None:
-        with stream:
-            for line in stream:
-                self._say(line.decode(errors="replace").strip())
+        try:
+            with stream:
+                for line in stream:
+                    self._say(line.decode(errors="replace").strip())
+        except Exception as error:  # noqa: BLE001 # of what it says nothing more is known
+            self._say(f"error: {error}")
         self._say(None)
 
     def _say(self, line: str | None) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from hfhooks.errors import TunnelError, UsageError
 from hfhooks.settings import Settings
 from hfhooks.tunnels.programs import find_program, opened_by
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Tell
 
 __all__ = ["Ssh"]
 
@@ -55,9 +55,9 @@ class Ssh:
         self._host = settings.ssh_host
         self._service = SERVICES.get(self._host.rpartition("@")[2])
 
-    def open(self, local_url: str, report: Report) -> AbstractAsyncContextManager[str]:
+    def open(self, local_url: str, tell: Tell) -> AbstractAsyncContextManager[str]:
         says = _said(self._service.says) if self._service else _allocated(self._server())
-        return opened_by(self.command(local_url), says, report)
+        return opened_by(self.command(local_url), says, tell)
 
     def command(self, local_url: str) -> list[str]:
         """Return the command line that forwards to this URL."""

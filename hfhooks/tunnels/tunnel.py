@@ -1,22 +1,31 @@
 """What every way to a public URL has."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
-__all__ = ["Report", "Tunnel"]
+from hfhooks.model.happenings import Progress
+
+__all__ = ["Gone", "Moved", "Tell", "Tunnel"]
 
 
-class Report(Protocol):
-    """Who is told, in the event loop, what becomes of a tunnel that is being opened or open."""
+@dataclass(frozen=True)
+class Moved:
+    """It should forward from this URL now; it may have been up, down or elsewhere."""
 
-    def progress(self, text: str) -> None:
-        """To open it takes a while, and this is what is being done."""
+    url: str
 
-    def changed(self, url: str) -> None:
-        """It may have been up, down or elsewhere; it should forward from this URL now."""
 
-    def gone(self, why: str) -> None:
-        """It has ended, and must be opened again."""
+@dataclass(frozen=True)
+class Gone:
+    """It has ended, and must be opened again."""
+
+    why: str
+
+
+Tell: TypeAlias = Callable[[Progress | Moved | Gone], None]
+"""Called in the event loop with what becomes of a tunnel that is being opened or open."""
 
 
 class Tunnel(Protocol):
@@ -29,7 +38,7 @@ class Tunnel(Protocol):
     must_answer: bool
     """Where nothing comes through when it is opened, it was opened in vain."""
 
-    def open(self, local_url: str, report: Report) -> AbstractAsyncContextManager[str]:
+    def open(self, local_url: str, tell: Tell) -> AbstractAsyncContextManager[str]:
         """Open it and return the public URL; leave the context to close it.
 
         Raises `TunnelError`, which is a `CredentialsError` where trying again is no use.

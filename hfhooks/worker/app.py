@@ -1,55 +1,47 @@
-"""Endpoints → FastAPI app."""
+"""Endpoints → FastAPI app, and which handlers can be called without it."""
 
-import asyncio
-import inspect
-import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache, partial
-from typing import Annotated, Any, ForwardRef, TypeAlias, cast
+from typing import TypeAlias
 
-from fastapi import Body, Depends, FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.dependencies.utils import get_typed_signature
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.errors import EndpointError
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.headers import (
-    ATTEMPT_HEADER,
-    BODILESS,
-    DISCARDED,
-    HOP_HEADERS,
-    OUTCOME_HEADER,
-    OWN_HEADERS,
-    PASSED_HEADER,
-    RAISED,
-    REFUSED,
-    RETRY,
-    RETRY_AFTER_HEADER,
-)
-from hfhooks.model.payload import WebhookPayload
-from hfhooks.script.author import Delivery, Discard, Retry
-from hfhooks.script.registry import Handler, Registration, Registry
+from hfhooks.model.headers import BODILESS, HOP_HEADERS
+from hfhooks.script.author import Delivery
+from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
-from hfhooks.tracebacks import users_text, users_traceback
-from hfhooks.worker.site import app_of
+from hfhooks.tracebacks import users_traceback
+from hfhooks.worker.callables import callable_of, delivery_in
+from hfhooks.worker.direct import Direct, direct_of, is_plain
+from hfhooks.worker.endings import (
+    Refusals,
+    ending_of,
+    is_stopping,
+    report,
+    tell_of_middleware,
+)
+from hfhooks.worker.site import PAGE, app_of
 
-__all__ = ["build", "other_routes"]
+__all__ = [
+    "MAX_ANSWER",
+    "EndpointRoute",
+    "LateFailure",
+    "WholeAnswer",
+    "build",
+    "direct_handlers",
+    "other_routes",
+]
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
-Bare = inspect.Parameter.empty
 LateFailure: TypeAlias = Callable[[Delivery, str], None]
-PASSED = PASSED_HEADER.encode()
-ATTEMPT, OURS = ATTEMPT_HEADER.encode(), OWN_HEADERS.encode()
 log = logging.getLogger(__name__)
 
 
@@ -71,9 +63,9 @@ def build(
     hear = on_late_failure or _log_late_failure
     routes = [_route(each, hear) for each in registry.registrations.values()]
     app.router.routes[:] = [*routes, *other_routes(app)]
-    _Refusals.take_over(app)
+    Refusals.take_over(app, EndpointRoute)
     if not {500, Exception} & app.exception_handlers.keys():
-        app.exception_handlers[Exception] = _tell_of_middleware
+        app.exception_handlers[Exception] = tell_of_middleware
     return app, [_described(route, secrets) for route in routes]
 
 
@@ -83,14 +75,14 @@ def other_routes(app: FastAPI) -> list[BaseRoute]:
 
 
 def _route(registration: Registration, on_late_failure: LateFailure) -> "EndpointRoute":
-    endpoint = registration.endpoint
+    endpoint, handler = registration.endpoint, registration.handler
     try:
-        route = EndpointRoute(
-            endpoint.path, _callable(registration.handler), methods=["POST"], response_model=None
-        )
+        call = callable_of(handler)
+        route = EndpointRoute(endpoint.path, call, methods=["POST"], response_model=None)
     except Exception as error:
         raise EndpointError(f"{registration.place}: {error}") from error
     route.declared, route.on_late_failure = endpoint, on_late_failure
+    route.direct = direct_of(handler, call)
     return route
 
 
@@ -106,34 +98,24 @@ class EndpointRoute(APIRoute):
     """Sees to it that there is one whole answer, and says when its author did not write it."""
 
     declared: Endpoint
+    direct: "Direct | None"
     on_late_failure: LateFailure
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match deliveries only."""
-        if any(name == PASSED for name, _ in scope["headers"]):
-            return Match.NONE, {}
-        return super().matches(scope)
+        return (Match.NONE, {}) if PAGE in scope else super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope, answer = _without_ours(scope), WholeAnswer(send)
+        answer = WholeAnswer(send)
         try:
             await super().handle(scope, receive, answer)
         except BaseException as error:  # whatever it is, it is told
-            task = asyncio.current_task()
-            is_ours = isinstance(error, asyncio.CancelledError)
-            if is_ours and task and task.cancelling():  # not by the handler: the worker stops
+            if is_stopping(error):
                 raise
             if answer.is_sent:
-                self.on_late_failure(_delivery_of(Request(scope)), users_traceback(error))
+                self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
-                await _told(error)(scope, receive, send)
-
-
-def _without_ours(scope: Scope) -> Scope:
-    """Return a request with the headers that its sender has sent; what we know stands beside."""
-    headers = [header for header in scope["headers"] if not header[0].startswith(OURS)]
-    attempt = next((value for name, value in scope["headers"] if name == ATTEMPT), None)
-    return {**scope, "headers": headers, ATTEMPT_HEADER: attempt}
+                await report(ending_of(error))(scope, receive, send)
 
 
 class WholeAnswer:
@@ -171,153 +153,13 @@ class WholeAnswer:
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
 
 
-def _told(error: BaseException) -> Response:
-    """Return what the gateway is told when a handler raises."""
-    text = users_text(error, otherwise=type(error).__name__)
-    if isinstance(error, Retry):
-        after = {} if error.after is None else {RETRY_AFTER_HEADER: str(error.after)}
-        return _report(500, RETRY, text, after)
-    if isinstance(error, Discard):
-        return _report(500, DISCARDED, text)
-    return _report(500, RAISED, users_traceback(error))
-
-
-async def _tell_of_middleware(request: Request, error: Exception) -> Response:
-    """Answer where the script's own middleware raises: before a handler, that counts as its own."""
-    if any(name == ATTEMPT for name, _ in request.scope["headers"]):
-        return _told(error)
-    return PlainTextResponse("Internal Server Error", 500)
+def direct_handlers(app: FastAPI) -> dict[str, Direct]:
+    """Return the handlers that can be called without the application, by endpoint."""
+    routes = [route for route in app.router.routes if isinstance(route, EndpointRoute)]
+    if not is_plain(app):
+        return {}
+    return {route.declared.name: route.direct for route in routes if route.direct}
 
 
 def _log_late_failure(delivery: Delivery, error: str) -> None:
     log.error("After the answer was sent:\n%s", error)
-
-
-class _Refusals:
-    """Tells the gateway when a handler's model refuses a payload; other routes answer as before."""
-
-    def __init__(self, theirs: Any) -> None:
-        self._theirs = theirs
-
-    @classmethod
-    def take_over(cls, app: FastAPI) -> None:
-        theirs = app.exception_handlers[RequestValidationError]
-        if not isinstance(theirs, cls):
-            app.exception_handlers[RequestValidationError] = cls(theirs)
-
-    async def __call__(self, request: Request, error: Any) -> Response:
-        if isinstance(request.scope.get("route"), EndpointRoute):
-            return _report(422, REFUSED, "\n".join(_reasons(error)))
-        answer = self._theirs(request, error)
-        return cast("Response", await answer if inspect.isawaitable(answer) else answer)
-
-
-def _report(
-    status: int, outcome: str, text: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    # A lone surrogate in an exception's text must not cost us the report.
-    content = text.encode("utf-8", "backslashreplace")
-    return PlainTextResponse(content, status, headers={OUTCOME_HEADER: outcome, **(headers or {})})
-
-
-def _reasons(error: RequestValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in reason['loc'])}: {reason['msg']}"
-        for reason in error.errors()
-    ]
-
-
-def _callable(handler: Handler) -> Handler:
-    """Return the handler with a type for every parameter, as FastAPI wants it."""
-    signature = get_typed_signature(handler)
-    is_async, bound = _is_async(handler), _bound(handler)
-
-    def in_thread(values: dict[str, Any]) -> Any:
-        try:
-            return handler(**values)
-        except StopIteration as error:  # which no future can carry
-            raise RuntimeError("the handler raised StopIteration") from error
-
-    async def call(**values: Any) -> Any:
-        value = handler(**values) if is_async else await run_in_threadpool(in_thread, values)
-        if inspect.isawaitable(value):  # also from a `def` that wraps an `async def`
-            value = await value
-        return _answer(handler, value)
-
-    parameters = [
-        _typed(parameter)
-        for parameter in signature.parameters.values()
-        if parameter.name not in bound  # or the sender could set it by a query
-    ]
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return call
-
-
-def _answer(handler: Handler, value: Any) -> Any:
-    """Return what a handler has returned, and say so once if it means a status by it."""
-    is_pair = isinstance(value, tuple) and len(value) == 2 and type(value[1]) is int
-    if is_pair and 100 <= value[1] <= 599:
-        _say_how_to_set_a_status(getattr(handler, "__name__", repr(handler)), value[1])
-    return value
-
-
-@cache
-def _say_how_to_set_a_status(name: str, status: int) -> None:
-    log.warning(
-        "%s returned (..., %d), which is sent as a list, with status 200. A status is set by "
-        "`return JSONResponse(content, status_code=%d)`, or `raise HTTPException(%d)`.",
-        name,
-        status,
-        status,
-        status,
-    )
-
-
-def _bound(handler: Handler) -> set[str]:
-    """Return the parameters that a `functools.partial` has given already, by name."""
-    names: set[str] = set()
-    while isinstance(handler, partial):
-        names |= handler.keywords.keys()
-        handler = handler.func
-    return names
-
-
-def _is_async(handler: Handler) -> bool:
-    while isinstance(handler, partial):
-        handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004 # the method itself is wanted
-    )
-
-
-def _typed(parameter: inspect.Parameter) -> inspect.Parameter:
-    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-        raise ValueError(
-            f"the parameter {parameter} cannot be given by name, as handlers' parameters are. "
-            "Write, for example, (payload: WebhookPayload)."
-        )
-    if isinstance(parameter.annotation, str | ForwardRef):
-        raise ValueError(
-            f"the type of the parameter {parameter.name} is not known when the script runs: "
-            f"{parameter.annotation}. Import it outside of `if TYPE_CHECKING:`."
-        )
-    if parameter.default is Bare and parameter.annotation is Bare:
-        return parameter.replace(annotation=WebhookPayload)
-    if parameter.annotation is Delivery:
-        return parameter.replace(annotation=Annotated[Delivery, Depends(_delivery)])
-    if parameter.default is Bare and parameter.annotation in (Any, object):
-        return parameter.replace(annotation=Annotated[Any, Body()])
-    return parameter
-
-
-async def _delivery(request: Request) -> Delivery:
-    return _delivery_of(request)
-
-
-def _delivery_of(request: Request) -> Delivery:
-    described = request.scope.get(ATTEMPT_HEADER)
-    if described is None:  # not by way of our gateway
-        return Delivery(webhook_id=request.headers.get("webhook-id"))
-    fields = json.loads(described)
-    received_at = datetime.fromtimestamp(fields.pop("received_at"), UTC)
-    return Delivery(**fields, received_at=received_at)

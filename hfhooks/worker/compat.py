@@ -43,5 +43,5 @@ class _Loader(Loader):
 
 
 def stand_in_for_huggingface_hub() -> None:
-    """Let every later import of huggingface_hub's names for webhooks bring ours."""
+    """Make every later import of huggingface_hub's names for webhooks bring ours."""
     sys.meta_path.insert(0, _Finder())

@@ -1,79 +1,167 @@
-"""The pipes between a worker and the gateway that started it, as the worker holds them.
+"""The socket between a worker and the gateway that started it, as the worker holds it.
 
-JSON lines. `preload`, `load`, `ping` and `stop` come in on what was stdin; `preloaded`, `ready` or
-`failed`, `alive`, `blocked`, `free`, `failed_late` and `served` go out on what was stdout. The
-script sees an empty stdin, and what it prints goes to stderr, because the gateway's stdout is for
-data. When the gateway is gone the worker goes too.
+Before handlers are called, the main thread waits for what comes; from then on an event loop does.
+When the gateway is gone the worker goes too.
 """
 
-import json
+import asyncio
+import logging
 import os
+import select
+import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any
+from threading import Lock, Thread
+from typing import Any, NoReturn
 
 from hfhooks.redact import redact
+from hfhooks.worker.frames import (
+    ALIVE,
+    LOAD,
+    PING,
+    STOP,
+    Frame,
+    Malformed,
+    Outbox,
+    Parser,
+    of_message,
+)
 
-__all__ = ["Control"]
+__all__ = ["Control", "end_by"]
+
+READ = 256 * 1024
+"""Bytes that are read at once."""
+MOST_SOCKETS = 32
+"""Sockets that come at once."""
+log = logging.getLogger(__name__)
+
+
+def end_by(error: BaseException) -> NoReturn:
+    """End this process, which cannot do its work: another one takes its place."""
+    log.critical("a fault in the worker, which ends:", exc_info=error)
+    os._exit(1)
 
 
 class Control:
-    """Takes the pipes over and listens to them in a thread."""
+    """Takes over the socket of this number, which no child of ours is to have."""
 
-    def __init__(self) -> None:
-        self._incoming = os.fdopen(os.dup(0), "rb")
-        self._outgoing = os.fdopen(os.dup(1), "wb")
-        self._tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
-        self.is_load_waiting = False
-        """There is no time left for what merely prepares."""
-        self.on_stop: Callable[[], None] = lambda: os._exit(0)
-        """What `stop` does; until deliveries are taken there is nothing to finish."""
-        self._socket_file: Path | None = None
-        _repoint_standard_streams()
-        Thread(target=self._listen, daemon=True, name="hfhooks-control").start()
+    def __init__(self, number: int) -> None:
+        self._sock = socket.socket(fileno=number)
+        self._sock.set_inheritable(False)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._sock.close)
+        self._frames: deque[Frame] = deque()
+        self._parser = Parser()
+        self._outbox = Outbox()
+        self._sending = Lock()
+        self._reading = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._take: Callable[[Frame, Callable[[], socket.socket]], None] = lambda *_: None
+        self._sockets: deque[int] = deque()
+        self._leave_standard_streams()
+        Thread(target=self._follow_the_gateway, daemon=True, name="hfhooks-parent").start()
 
-    def wait_for_task(self) -> dict[str, Any]:
-        """Return the next message that says what to preload or to load."""
-        return self._tasks.get()
+    @property
+    def is_load_waiting(self) -> bool:
+        """The gateway has said already that there is something to load, or nothing to do."""
+        self._sock.setblocking(False)
+        self._read()
+        self._sock.setblocking(True)
+        return any(frame.kind in (LOAD, STOP) for frame in self._frames)
 
-    def report(self, **message: Any) -> None:
-        """Tell the gateway something."""
-        with suppress(BrokenPipeError):
-            self._outgoing.write(json.dumps(message).encode() + b"\n")
-            self._outgoing.flush()
+    def receive(self) -> Frame:
+        """Return what the gateway says next, waiting for it."""
+        while not self._frames:
+            self._read()
+        return self._frames.popleft()
 
-    def _listen(self) -> None:
-        for line in self._incoming:
-            message = json.loads(line)
-            if message["type"] == "load":
-                self._socket_file = message["socket"] and Path(message["socket"])
-                self.is_load_waiting = True
-                self._tasks.put(message)
-            elif message["type"] == "preload":
-                self._tasks.put(message)
-            elif message["type"] == "ping":
-                self.report(type="alive")
-            else:
-                self.on_stop()
-        self._follow_the_gateway()
+    def attach(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[Frame, Callable[[], socket.socket]], None],
+    ) -> None:
+        """Read what the gateway says on this loop from now on, on its thread, not on another.
+
+        `take` gets each frame, and what returns the socket that came with it.
+        """
+        self._loop, self._take = loop, take
+        self._sock.setblocking(False)
+        loop.add_reader(self._sock, self._hear, loop)
+        self._hear(loop)
+
+    def send(self, frame: Frame) -> None:
+        """Tell the gateway something, in whatever thread."""
+        with self._sending:
+            self._outbox.put(frame)
+            with suppress(OSError):  # it is gone, and so shall we be
+                while data := self._outbox.take(READ):
+                    self._send_all(memoryview(data))
+
+    def _send_all(self, data: memoryview) -> None:
+        """Send all of it, waiting for room: an event loop has made the socket non-blocking."""
+        while data:
+            try:
+                data = data[self._sock.send(data) :]
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self._sock, select.POLLOUT)
+                room.poll()
+
+    def report(self, kind: int, **content: Any) -> None:
+        """Tell the gateway this."""
+        self.send(of_message(kind, content))
+
+    def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:  # it was blocked, and another one hears meanwhile
+            loop.remove_reader(self._sock)
+            return
+        if self._reading.acquire(blocking=False):
+            try:
+                self._read()
+                while self._frames:
+                    self._take(self._frames.popleft(), self._socket)
+            except Exception as error:  # noqa: BLE001 # what has come, and all after it, is lost
+                end_by(error)
+            finally:
+                self._reading.release()
+
+    def _socket(self) -> socket.socket:
+        """Return the socket that came with a frame."""
+        return socket.socket(fileno=self._sockets.popleft())
+
+    def _read(self) -> None:
+        try:  # without flags: Python's recv_fds does not pass them on
+            data, sockets, _, _ = socket.recv_fds(self._sock, READ, MOST_SOCKETS)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, sockets = b"", []
+        if not data:
+            os._exit(1)
+        self._sockets.extend(sockets)
+        try:
+            for frame in self._parser.feed(data):
+                if frame.kind == PING:
+                    self.send(Frame(ALIVE))
+                else:
+                    self._frames.append(frame)
+        except Malformed as error:
+            end_by(error)
 
     def _follow_the_gateway(self) -> None:
-        if self._socket_file:
-            with suppress(OSError):
-                self._socket_file.unlink(missing_ok=True)
-                self._socket_file.parent.rmdir()
+        try:
+            poll = select.poll()
+            poll.register(self._sock, 0)  # which tells nothing but its end
+            poll.poll()
+        except Exception as error:  # noqa: BLE001 # nobody would end us when the gateway is gone
+            end_by(error)
         os._exit(1)
 
-
-def _repoint_standard_streams() -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a real stream here
-    for stream in (sys.stdout, sys.stderr):
-        redact.guard(stream)
+    @staticmethod
+    def _leave_standard_streams() -> None:
+        """Print line by line, and without secrets."""
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a real stream here
+        for stream in (sys.stdout, sys.stderr):
+            redact.guard(stream)

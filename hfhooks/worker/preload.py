@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 from hfhooks.script.registry import Registration, Registry, collecting
-from hfhooks.worker.loading import Target, first_on_path
+from hfhooks.script.target import Target
+from hfhooks.worker.loading import first_on_path
 from hfhooks.worker.sources import find_elsewhere, is_local
 
 __all__ = ["leading_imports", "preload"]
@@ -138,7 +139,7 @@ class _NoEndpoints(Registry):
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Let nothing be printed: each spare would print it again."""
+    """Print nothing meanwhile: each spare would print it again."""
     kept = {number: os.dup(number) for number in (1, 2)}
     null = os.open(os.devnull, os.O_WRONLY)
     for number in kept:

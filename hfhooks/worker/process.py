@@ -1,17 +1,19 @@
-"""The worker process: warm up, load, report, serve.
+"""The worker process: warm up, load, report, call handlers.
 
-The gateway starts it as `python -P -m hfhooks.worker.process`.
+The gateway starts it as `python -P -m hfhooks.worker.process SOCKET`, with the number of a socket.
 """
 
 import os
 import signal
+import sys
 from typing import Any
 
 from hfhooks.errors import HfhooksError
 from hfhooks.redact import redact
+from hfhooks.script.target import Target
 from hfhooks.tracebacks import users_frames
 from hfhooks.worker.control import Control
-from hfhooks.worker.loading import Target
+from hfhooks.worker.frames import FAILED, LOAD, PRELOAD, PRELOADED, Frame, message_from
 from hfhooks.worker.preload import preload
 from hfhooks.worker.sources import local_files
 
@@ -19,17 +21,17 @@ from hfhooks.worker.sources import local_files
 def main() -> None:
     """Serve until the gateway says stop."""
     _leave_signals_to_the_gateway()
-    control = Control()
+    control = Control(int(sys.argv[1]))
     from hfhooks.worker.compat import stand_in_for_huggingface_hub
-    from hfhooks.worker.serve import serve  # brings FastAPI, while no script is named yet
+    from hfhooks.worker.served import load_and_serve  # and FastAPI, while no script is named yet
 
     stand_in_for_huggingface_hub()
     message = _prepared(control)
     try:
-        serve(message, control)
+        load_and_serve(message, control)
     except HfhooksError as error:
         control.report(
-            type="failed",
+            FAILED,
             message=redact(str(error)),
             help=error.help and redact(error.help),
             file=getattr(error, "file", None),
@@ -50,10 +52,12 @@ def _prepared(control: Control) -> dict[str, Any]:
         from hfhooks.worker.warmup import warm_up
 
         warm_up()
-    while (message := control.wait_for_task())["type"] == "preload":
-        preload(Target.from_json(message["targets"][0]))
-        control.report(type="preloaded")
-    return message
+    while (frame := control.receive()).kind == PRELOAD:
+        preload(Target.from_json(message_from(frame)["targets"][0]))
+        control.send(Frame(PRELOADED))
+    if frame.kind != LOAD:  # to stop, and there is nothing to finish
+        os._exit(0)
+    return message_from(frame)
 
 
 def _leave_signals_to_the_gateway() -> None:

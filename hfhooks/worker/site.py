@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.lifespan.on import LifespanOn
 
 from hfhooks.errors import EndpointError
 from hfhooks.script.registry import OwnServer
 from hfhooks.tracebacks import users_traceback
 
-__all__ = ["WithState", "app_of", "entered", "has_page"]
+__all__ = ["PAGE", "OnlyPages", "WithState", "app_of", "entered", "has_page"]
 
+PAGE = "hfhooks.page"
+"""What a scope has that is no delivery: whatever its path may mean, it reaches no handler."""
 log = logging.getLogger(__name__)
 
 
@@ -72,6 +72,16 @@ class WithState:
         await self._app({**scope, "state": {**scope.get("state", {}), **self.state}}, receive, send)
 
 
+class OnlyPages:
+    """An application of which whoever comes this way reaches what is no endpoint."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, PAGE: True}, receive, send)
+
+
 @dataclass(frozen=True)
 class _Shown:
     """Stands in an application's state for the `ui` that it shows."""
@@ -97,6 +107,9 @@ def _mount(app: FastAPI, ui: Any) -> None:
 
 def _mount_asgi(app: FastAPI, ui: ASGIApp) -> None:
     """Mount an application with its lifespan, which a mount alone forgets."""
+    import uvicorn  # which no endpoint needs
+    from uvicorn.lifespan.on import LifespanOn
+
     mounted = WithState(ui, {})
     app.mount("/", mounted)
     outer = app.router.lifespan_context

@@ -2,60 +2,58 @@
 
 from contextlib import suppress
 
-import uvicorn
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import Receive, Scope, Send
 
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.payload import WebhookPayload
+from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Handler, Registration, Registry
 from hfhooks.tasks import run
 from hfhooks.worker.app import build
+from hfhooks.worker.calls import Calls
+from hfhooks.worker.frames import attempt_from, of_attempt, of_ending
+from hfhooks.worker.site import entered
 
 __all__ = ["warm_up"]
 
-DELIVERY = {
-    "type": "http",
-    "method": "POST",
-    "path": Endpoint("warm-up").path,
-    "query_string": b"",
-    "headers": [(b"content-type", b"application/json")],
-}
-REQUEST = {
-    "type": "http.request",
-    "body": b'{"event": {"action": "update", "scope": "repo"}, "repo": {"name": "warm/up"}}',
-}
-LIFESPAN = ({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+BODY = b'{"event": {"action": "update", "scope": "repo"}, "repo": {"name": "warm/up"}}'
+HEADERS = (("content-type", "application/json"),)
 
 
-def _handler(payload: WebhookPayload) -> None: ...
+def _direct(payload: WebhookPayload) -> None: ...
 
 
-def warm_up(handler: Handler = _handler) -> None:
-    """Answer one delivery in memory: all that serving needs is then imported and has been used."""
+def _through_the_app(payload: WebhookPayload, delivery: Delivery) -> None: ...
+
+
+def warm_up(*handlers: Handler) -> None:
+    """Call a handler in each way: all that serving needs is then imported and has been used."""
     with suppress(Exception):  # the load meets it again, and tells
         registry = Registry(is_served=True)
-        registry.add(Registration(Endpoint("warm-up"), handler))
-        app, _ = build(registry)
-        uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None).load()
-        run(_serve(app))
+        used: tuple[Handler, ...] = handlers or (_direct, _through_the_app)
+        for number, handler in enumerate(used):
+            registry.add(Registration(Endpoint(f"warm-up-{number}"), handler))
+        app, endpoints = build(registry)
+        run(_call(app, [endpoint.name for endpoint in endpoints]))
 
 
-async def _serve(app: FastAPI) -> None:
+async def _call(app: FastAPI, endpoints: list[str]) -> None:
     current_default_thread_limiter()
     # Not the app itself: with OpenTelemetry it would tell of a request that nobody has made.
     stack = app.build_middleware_stack()
-    await _exchange(stack, {"type": "lifespan", "app": app}, *LIFESPAN)
-    await _exchange(stack, {**DELIVERY, "app": app}, REQUEST)
 
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        await stack({**scope, "app": app}, receive, send)
 
-async def _exchange(app: ASGIApp, scope: Scope, *messages: Message) -> None:
-    coming = iter(messages)
+    def answered(ending: Ending) -> None:
+        of_ending(1, ending)
 
-    async def receive() -> Message:
-        return next(coming, {"type": "http.disconnect"})
-
-    async def send(message: Message) -> None: ...
-
-    await app(scope, receive, send)
+    async with entered(app):
+        call = Calls(app, served, lambda *_: None)
+        for endpoint in endpoints:
+            claim = Claim(1, Recorded(endpoint, 0.0, "", HEADERS, BODY), 1, "")
+            await call(*attempt_from(of_attempt(1, claim, None)), answered)

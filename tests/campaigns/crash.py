@@ -2,9 +2,9 @@
 
     python tests/campaigns/crash.py [CYCLES] [--parallel N] [--seed N] [--acknowledge-first]
 
-In each cycle four clients post to a server as fast as it answers, until within a quarter of a
-second kill -9 hits the gateway, its worker, or both, in turn; in every fourth cycle it comes while
-the server starts. The next server goes on with the same journal. Now and then, and at the end, what
+In each cycle four clients post to a server as fast as it answers, until after some of the answers
+kill -9 hits the gateway, its worker, or both, in turn; in every fourth cycle it comes while the
+server starts. The next server goes on with the same journal. Now and then, and at the end, what
 was acknowledged is compared with what is in the journal and with what the handler has seen.
 
 Goal: nothing acknowledged is lost. The control is --acknowledge-first, a server that answers before
@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from http.client import HTTPConnection, HTTPException
 from itertools import chain, count, cycle, islice
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests.harness import COMMAND, JSON, Server, payload, wait_until
 
@@ -52,8 +52,8 @@ def note(payload: dict):
 
 KINDS = ("gateway", "worker", "both")
 CLIENTS = 4
-KILLED_WITHIN = 0.25
-"""Seconds after the clients began."""
+MOST_POSTS = 300
+"""Before a kill."""
 WAITS = (0.0, 0.1)
 """For --wait: acknowledged once recorded; acknowledged with what the handler answers."""
 CHECK_AFTER = 4_000
@@ -64,6 +64,8 @@ PATIENCE = 120.0
 """Seconds for an answer, and for finishing everything that is recorded."""
 ACKNOWLEDGED = ACCEPTED, DUPLICATE = "accepted", "accepted as duplicates"
 CUT_OFF = "cut off"
+Post: TypeAlias = tuple[str, str]
+"""A key, and how its post ended."""
 # From the body, for that is what must not be lost.
 KEY = "json_extract(CAST(body AS TEXT), '$.key')"
 DELIVERIES = "deliveries JOIN bodies ON delivery_id = id"
@@ -192,25 +194,28 @@ class Rig:
         if self._server.is_running:
             self._kill("both")
         self._server = self._start()
-        self._pause(self._start_takes)
+        moment = time.monotonic() + self._random.uniform(0, self._start_takes)
+        wait_until(lambda: time.monotonic() >= moment)
         self._kill(kind, " during a start")
         wait_until(lambda: self._server.lines or not self._server.is_running, PATIENCE)
 
     def _kill_under_load(self, kind: str) -> None:
         port = self._port()
         again = [key for key in self._unanswered if self._random.random() < 0.5]
-        killed = Event()
+        killed, posts = Event(), list[Post]()
+        number = self._random.randint(1, MOST_POSTS)
         with ThreadPoolExecutor(CLIENTS) as pool:
             clients = [
-                pool.submit(post_until, killed, port, chain(again[nth::CLIENTS], self._keys))
+                pool.submit(post_until, killed, port, chain(again[nth::CLIENTS], self._keys), posts)
                 for nth in range(CLIENTS)
             ]
             try:
-                self._pause(KILLED_WITHIN)
+                wait_until(lambda: len(posts) >= number or all(map(Future.done, clients)), PATIENCE)
                 self._kill(kind)
             finally:
                 killed.set()
-        posts = [post for client in clients for post in client.result()]
+        for client in clients:
+            client.result()
         self._unchecked += len(posts)
         self._unanswered = [key for key, ending in posts if ending == CUT_OFF]
         self._books.acknowledged.update(key for key, ending in posts if ending in ACKNOWLEDGED)
@@ -225,9 +230,6 @@ class Rig:
         if not self._server.is_running:
             self._server = self._start()
         return int(self._server.ready["local_url"].rpartition(":")[2])
-
-    def _pause(self, most: float) -> None:
-        Event().wait(self._random.uniform(0, most))
 
     def _kill(self, kind: str, moment: str = "") -> None:
         self._server.kill(kind)
@@ -262,15 +264,14 @@ class Rig:
             return connection.execute(sql).fetchall()
 
 
-def post_until(is_over: Event, port: int, keys: Iterable[str]) -> list[tuple[str, str]]:
-    """Post as fast as the server answers; return each key and how its post ended."""
-    posts = []
+def post_until(is_over: Event, port: int, keys: Iterable[str], posts: list[Post]) -> None:
+    """Post as fast as the server answers; note each post."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         for key in keys:
-            posts.append((key, post(connection, key)))
-            if is_over.is_set() or posts[-1][1] == CUT_OFF:
+            ending = post(connection, key)
+            posts.append((key, ending))
+            if is_over.is_set() or ending == CUT_OFF:
                 break
-    return posts
 
 
 def post(connection: HTTPConnection, key: str) -> str:

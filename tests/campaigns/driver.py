@@ -12,16 +12,18 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from hfhooks.errors import JournalError
-from hfhooks.journal.sqlite.journal import Journal, open_journal
-from hfhooks.journal.sqlite.records import Attempt, Delivery
+from hfhooks.journal import Journal, open_journal, url_of
+from hfhooks.journal.sqlite import writing
+from hfhooks.model.delivery import Attempt, Claim, Stored, Verdict
 from tests.campaigns.disk import Operation
-from tests.harness import wait_until
+from tests.journal.engines import NEW, finished
 
-JOURNAL = Path("state", "handlers")
+JOURNAL = Path("state", "handlers", "journal.db")
 """Below the watched folder, so that making the journal's folders is watched too."""
 AT_ONCE = (1, 1, 1, 4, 16)
 SIZES = (200, 50_000)
@@ -52,15 +54,20 @@ def missing(root: Path, acked: Iterable[Operation]) -> int:
 
     Raises `JournalError` or `sqlite3.Error` when it cannot be read.
     """
-    with (
-        closing(open_journal(root / JOURNAL)) as journal,
-        closing(sqlite3.connect(journal.path)) as connection,
-    ):
-        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    return asyncio.run(not_found(root / JOURNAL, acked))
+
+
+async def not_found(path: Path, acked: Iterable[Operation]) -> int:
+    journal = open_journal(url_of(path))
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
             raise JournalError(verdict)
-        bodies = dict(connection.execute("SELECT delivery_id, body FROM bodies"))
-        return sum(bodies.get(delivery.inode) != delivery.data for delivery in acked)
+        found = [(await journal.get(operation.inode), operation.data) for operation in acked]
+        return sum(delivery is None or delivery.body != body for delivery, body in found)
+    finally:
+        await journal.close()
 
 
 async def record(journal: Journal, numbers: range, log: int) -> None:
@@ -73,36 +80,62 @@ async def record(journal: Journal, numbers: range, log: int) -> None:
 
 
 async def deliver(journal: Journal, number: int, log: int) -> None:
+    """Record a delivery and finish it, or whichever was due first."""
     random = Random(number)
     body = random.randbytes(random.randrange(*SIZES))
+    recorded: asyncio.Future[Stored | JournalError] = asyncio.Future()
+
+    def answered(result: Stored | JournalError) -> None:
+        if isinstance(result, Stored):
+            note(log, "acked", result.id, number, body)
+        else:
+            note(log, "refused", 0, number)
+        recorded.set_result(result)
+
     note(log, "sent", 0, number)
-    try:
-        delivery = await journal.record(Delivery("train", time.time(), "", (), body))
-    except JournalError:
-        note(log, "refused", 0, number)
-        return
-    note(log, "acked", delivery.id, number, body)
-    with suppress(JournalError):
-        running = journal.claim(delivery, 0.0)
-        attempt = Attempt(running.attempts, 0.0, 0.1, "succeeded", 200, body)
-        await journal.finish(running, attempt, "succeeded")
+    delivery = replace(NEW, received_at=time.time(), body=body)
+    journal.record(delivery, answered, take=random.random() < 0.5)
+    stored = await recorded
+    if isinstance(stored, Stored):
+        with suppress(JournalError):
+            claims = [stored.claim] if stored.claim else await journal.claim({NEW.endpoint: 1})
+            await asyncio.gather(*(succeed(journal, claim) for claim in claims))
+
+
+async def succeed(journal: Journal, claim: Claim) -> None:
+    attempt = Attempt(claim.number, 0.0, 0.1, "succeeded", 200, claim.delivery.body)
+    await finished(journal, claim, attempt, Verdict("succeeded", "succeeded"))
 
 
 def note(log: int, name: str, id: int, number: int, data: bytes = b"") -> None:
     os.write(log, f"{name} {id} {number} {len(data)}\n".encode() + data)
 
 
-def main(folder: Path, synchronous: str, deliveries: Iterable[int]) -> None:
+def acknowledge_early(synchronous: str) -> None:
+    """Make the mutant: the last that is done to a connection before it writes is to sync less."""
+    prepare = writing.prepare
+
+    def prepared(connection: sqlite3.Connection, path: Path) -> None:
+        prepare(connection, path)
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+    writing.prepare = prepared
+
+
+async def main(path: Path, synchronous: str, deliveries: Iterable[int]) -> None:
+    if synchronous != "FULL":
+        acknowledge_early(synchronous)
     log = os.open(os.environ["DISK_LOG"], os.O_WRONLY | os.O_APPEND)
     start = 0
     for count in deliveries:
-        with suppress(JournalError), closing(open_journal(folder)) as journal:
-            if synchronous != "FULL":  # the mutant
-                wait_until(lambda: journal._database._until_chore > 0)  # and no transaction is open
-                journal._database._writer.execute(f"PRAGMA synchronous = {synchronous}")
-            asyncio.run(record(journal, range(start, start + count), log))
+        with suppress(JournalError):
+            journal = open_journal(url_of(path))
+            try:
+                await record(journal, range(start, start + count), log)
+            finally:
+                await journal.close()
         start += count
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], map(int, sys.argv[3:]))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], map(int, sys.argv[3:])))

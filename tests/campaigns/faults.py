@@ -28,8 +28,8 @@ from hfhooks.errors import JournalError
 from tests.campaigns.disk import Disk, Operation, nothing, operations, watching, why_not, workspace
 from tests.campaigns.driver import drive, missing
 
-DELIVERIES = 100
-"""Enough for two checkpoints, which copy the write-ahead log into the database."""
+DELIVERIES = 150
+"""Enough to go on after a checkpoint, which copies the write-ahead log into the database."""
 LOG, DATABASE = "journal.db-wal", "journal.db"
 KINDS = list(
     product(("write", "sync"), (LOG, DATABASE), (errno.ENOSPC, errno.EIO), ("once", "forever"))

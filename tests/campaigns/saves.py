@@ -11,6 +11,7 @@ import random
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.harness import JSON, Server, payload_bytes, request, wait_until
 
 RATE = 50
 """Deliveries a second."""
+MOST_ANSWERS = 30
+"""Between two saves."""
 BROKEN = (
     "from hfhooks import webhook_endpoint\n\ndef version(payload:\n",
     "1 / 0\n",
@@ -28,31 +31,42 @@ BROKEN = (
 PAYLOAD = payload_bytes("pr_create_v3_docs")
 
 
-@dataclass
 class Sender:
     """Sends deliveries until told to stop, each over a connection of its own."""
 
-    url: str
-
-    def __post_init__(self) -> None:
-        self.answers: Counter[str] = Counter()
+    def __init__(self, url: str) -> None:
+        self.answers: list[str] = []
+        """Statuses, or the names of errors."""
+        self._url = url
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(4)]
         for thread in self._threads:
             thread.start()
 
     def _send(self) -> None:
-        while not self._is_over.wait(len(self._threads) / RATE):
+        while not self._is_over.is_set():
+            due = time.monotonic() + len(self._threads) / RATE
             try:
-                status = str(request("POST", self.url, PAYLOAD, JSON).status)
+                status = str(request("POST", self._url, PAYLOAD, JSON).status)
             except OSError as error:
                 status = type(error).__name__
-            self.answers[status] += 1
+            self.answers.append(status)
+            self._wait_until(due)
 
-    def stop(self) -> None:
+    def _wait_until(self, due: float) -> None:
+        wait_until(lambda: time.monotonic() >= due or self._is_over.is_set())
+
+    def wait_for(self, more: int) -> None:
+        """Return when so many more answers have come."""
+        number = len(self.answers) + more
+        wait_until(lambda: len(self.answers) >= number, timeout=30)
+
+    def stop(self) -> Counter[str]:
+        """Stop; return how many answers there were of each kind."""
         self._is_over.set()
         for thread in self._threads:
             thread.join()
+        return Counter(self.answers)
 
 
 @dataclass(frozen=True)
@@ -83,17 +97,17 @@ def campaign(folder: Path, saves: int, seed: int) -> Outcome:
             is_broken = chance.random() < 0.2
             script.write_text(chance.choice(BROKEN) if is_broken else versioned(number, log))
             last = last if is_broken else number
-            threading.Event().wait(chance.uniform(0.02, 0.6))
+            sender.wait_for(chance.randint(1, MOST_ANSWERS))
         script.write_text(versioned(last, log) + "\n")
         answered = request("POST", url, PAYLOAD, JSON)
         wait_until(lambda: version_of(url) == last, timeout=30)
-        sender.stop()
-        accepted = sender.answers["200"] + sender.answers["202"]
+        answers = sender.stop()
+        accepted = answers["200"] + answers["202"]
         wait_until(lambda: len(server.deliveries) > accepted, timeout=30)
         handled = Counter(log.read_text().split())
         reloads = Counter(event["ok"] for event in server.events if event["type"] == "reload")
         return Outcome(
-            sender.answers,
+            answers,
             reloads,
             lost=sum(line["id"] not in map(int, handled) for line in server.deliveries),
             handled_twice=sum(number > 1 for number in handled.values()),

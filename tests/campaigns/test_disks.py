@@ -5,23 +5,31 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hfhooks.errors import JournalFull
-from hfhooks.journal.sqlite.journal import Retention, open_journal
-from hfhooks.journal.sqlite.records import Attempt, Delivery
+from hfhooks.journal import Journal, open_journal, url_of
+from hfhooks.journal.sqlite.database import CHORE_EVERY
+from hfhooks.model.delivery import Claim
+from hfhooks.model.retention import Retention
 from tests.campaigns.disk import watching, why_not, workspace
-from tests.harness import payload_bytes, wait_until
+from tests.harness import payload_bytes, until, wait_until
+from tests.journal.engines import NEW, finish, taken
+from tests.wired import recorded, unfinished
 
 PULL = payload_bytes("pr_create_v3_docs")
 HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
 MIB = 1024 * 1024
 ROUNDS = 50
+JOURNAL = Path("journal", "journal.db")
+SMALL = replace(NEW, received_at=1e12)
+"""Never too old to be kept."""
 
 
 @pytest.fixture
@@ -65,46 +73,63 @@ def test_a_server_on_a_full_disk_refuses_until_there_is_room(
 
 async def test_a_journal_that_fills_its_disk_again_and_again_loses_nothing(tmpfs: Any) -> None:
     """Filled to the last page; what was running then is kept once there is room."""
-    folder = tmpfs(128)
-    keep = Retention(deliveries=5)
-    recorded: dict[int, bytes] = {}
-    with closing(open_journal(folder / "journal", min_free=0, retention=keep)) as journal:
-        for number in range(ROUNDS):
+    folder = tmpfs(32)
+    async with opened(folder) as journal:
+        for _ in range(ROUNDS):
             ballast = folder / "ballast"
             with ballast.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - MIB // 2)
-            running = []
-            while True:
-                body = os.urandom(200_000 + number)
-                try:
-                    delivery = await journal.record(Delivery("a", 1e12, "", (), body))
-                except JournalFull:
-                    break
-                recorded[delivery.id] = body
-                running.append(journal.claim(delivery, 0.0))
+            running = await taken_until_it_is_full(journal)
             assert running
-            found = [journal.get(delivery.id) for delivery in running]
-            assert all(d and d.body == recorded[d.id] for d in found)
+            for claim in running:
+                assert (await recorded(journal, claim.id)).body == claim.delivery.body
             ballast.unlink()
-            await asyncio.gather(*(kept(journal, delivery) for delivery in running))
-            while await journal._database.commit(journal._database._chore):
-                pass  # what need not be kept makes room
-    with closing(open_journal(folder / "journal", min_free=0, retention=keep)) as journal:
-        assert journal.unfinished() == []
-        newest = journal.get(max(recorded))
-        assert newest is not None and newest.body == recorded[newest.id]
+            await asyncio.gather(*(kept(journal, claim) for claim in running))
+            await forget(journal)
+            await until(lambda: (folder / JOURNAL).stat().st_size < 4 * MIB)
+        last = await taken(journal, replace(SMALL, body=os.urandom(200_000)))
+        await finish(journal, last)
+    async with opened(folder) as journal:
+        assert await unfinished(journal) == []
+        assert (await recorded(journal, last.id)).body == last.delivery.body
 
 
-async def kept(journal: Any, delivery: Delivery) -> None:
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Journal]:
+    """Open a journal that uses all of the disk, and soon gives it back."""
+    keep = Retention(deliveries=5)
+    journal = open_journal(url_of(folder / JOURNAL), min_free=0, retention=keep)
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+async def taken_until_it_is_full(journal: Journal) -> list[Claim]:
+    claims: list[Claim] = []
+    while True:
+        body = os.urandom(200_000 + len(claims))
+        try:
+            claims.append(await taken(journal, replace(SMALL, body=body)))
+        except JournalFull:
+            return claims
+
+
+async def kept(journal: Journal, claim: Claim) -> None:
     """Record an outcome as the dispatcher does: again and again, until there is room."""
-    attempt = Attempt(delivery.attempts, 0.0, 0.1, "succeeded", 200)
     async with asyncio.timeout(10):
         while True:
             try:
-                assert await journal.finish(delivery, attempt, "succeeded")
+                assert await finish(journal, claim)
                 return
             except JournalFull:
-                await asyncio.sleep(0.01)
+                await journal.flush()
+
+
+async def forget(journal: Journal) -> None:
+    """Record and finish as many as have the journal look for what need not be kept."""
+    claims = await asyncio.gather(*(taken(journal, SMALL) for _ in range(CHORE_EVERY)))
+    await asyncio.gather(*(finish(journal, claim) for claim in claims))
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"no disk can fail: {why_not()}")

@@ -1,6 +1,6 @@
 """What the shell offers when a person presses Tab."""
 
-import json
+import asyncio
 import os
 import re
 import shutil
@@ -15,13 +15,17 @@ import pytest
 
 from hfhooks.cli.commands.init import TRIES
 from hfhooks.cli.main import COMMANDS
+from hfhooks.journal import open_journal
+from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.samples import SAMPLES
-from hfhooks.serving.announce import find_server
+from hfhooks.serving.owner import find_server
 from tests.harness import Terminal, payload, payload_bytes, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
 
+NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""The shell is an argument, whichever there is around the tests."""
 HOSTILE = "\\$(touch here)\\`touch here`"
 PULL = payload_bytes("pr_create_v3_docs")
 TWO = """
@@ -86,10 +90,16 @@ def test_nothing_that_comes_from_outside_is_offered(server: Any, tmp_path: Path)
     (tmp_path / "payload.json").write_bytes(PULL)
     assert offered("hfhooks replay ", cwd=tmp_path) == ["2", "1"]
     assert offered("hfhooks explain ", cwd=tmp_path) == ["2", "1"]
-    folder = Path(find_server().journal).parent
-    rows = json.loads((folder / "endpoints.json").read_text())
+    url = find_server().journal
     server.stop()
-    (folder / "endpoints.json").write_text(json.dumps([{**rows[0], "name": HOSTILE}, rows[1]]))
+
+    async def publish() -> None:
+        journal = open_journal(url)
+        names = (HOSTILE, "talk")
+        await journal.publish([Published(Endpoint(name), "nobody") for name in names])
+        await journal.close()
+
+    asyncio.run(publish())
     assert offered("hfhooks replay --to ") == ["talk"]
 
 
@@ -112,9 +122,7 @@ def test_other_shells_are_told_what_each_is(server: Any, shell: str) -> None:
 def test_bash_completes(server: Any) -> None:
     programs = Path(sys.executable).parent
     env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    script = run_command("--show-completion", "bash")
-    if script.returncode:  # the shell is detected
-        script = run_command("--show-completion", env={"SHELL": "/bin/bash"})
+    script = run_command("--show-completion", "bash", env=NAMED)
     line = "COMP_WORDS=(hfhooks deliveries show ''); COMP_CWORD=3; _hfhooks_completion hfhooks"
     asked = f'{script.stdout}\n{line}; echo "${{COMPREPLY[@]}}"'
     found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, env=env)
@@ -145,7 +153,7 @@ def zsh(line: str, cwd: Path, awaited: str) -> str:
     home = Path(os.environ["HOME"])
     programs = Path(sys.executable).parent
     env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
-    env |= {"ZDOTDIR": str(home), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    env |= {"ZDOTDIR": str(home), **NAMED}
     completion = run_command("--show-completion", "zsh", env=env).stdout
     text = f"autoload -Uz compinit; compinit -u\n{completion}\nPS1='ready> '\n"
     (home / ".zshrc").write_text(text)

@@ -61,12 +61,35 @@ def test_wrong_usage_is_a_line_and_exit_code_2(arguments: list[str], words: str)
     assert all(line.startswith(("error: ", "help: ")) for line in result.stderr.splitlines())
 
 
+NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""The shell is an argument, whichever there is around the tests."""
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_for_shells(shell: str) -> None:
-    result = run_command("--show-completion", shell)
-    if "unexpected extra argument" in result.stderr:  # the shell is detected
-        result = run_command("--show-completion", env={"SHELL": f"/bin/{shell}"})
-    assert "hfhooks" in result.stdout
+    assert "hfhooks" in run_command("--show-completion", shell, env=NAMED).stdout
+
+
+BUSY = """
+import ssl, sys, threading
+from hfhooks.__main__ import main
+
+def connect_for_ever():
+    while True:
+        ssl.create_default_context()
+
+for _ in range(4):
+    threading.Thread(target=connect_for_ever, daemon=True).start()
+sys.argv[1:] = ["--version"]
+main()
+"""
+
+
+def test_a_call_that_goes_on_in_a_thread_changes_nothing_at_the_end() -> None:
+    """As where a tunnel is being opened: OpenSSL crashes when it is torn down meanwhile."""
+    for _ in range(3):
+        found = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True)
+        assert (found.returncode, found.stderr) == (0, "") and "hfhooks" in found.stdout
 
 
 def test_a_closed_stdout_is_no_traceback() -> None:

@@ -1,476 +1,508 @@
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from hfhooks.dispatch.client import Connection, Interrupted, Response, WorkerClient, WorkerGone
-from hfhooks.dispatch.dispatcher import BURST, CALM, FEW, MOST_IN_MEMORY, Dispatcher
-from hfhooks.errors import JournalFull
-from hfhooks.journal.sqlite.journal import Journal
-from hfhooks.journal.sqlite.records import Attempt, Delivery
+from hfhooks.dispatch.dispatcher import Dispatcher
+from hfhooks.dispatch.lanes import BURST, CALM, FEW
+from hfhooks.journal import Journal
+from hfhooks.model.delivery import Claim, Recorded, Verdict, Wanted
+from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
-from tests.wired import NOW, Reports, settle, until
+from hfhooks.tasks import Tasks
+from tests.harness import until
+from tests.journal.engines import NEW, record, taken
+from tests.journal.engines import finish as finished
+from tests.wired import NOW, Reports, recorded, settle, unfinished
+
+pytestmark = pytest.mark.parametrize(
+    "journal", [{}, {"url": "memory:"}], indirect=True, ids=["sqlite", "memory"]
+)
 
 
-class FakeWorker(WorkerClient):
-    """Accepts every connection and answers from a list; an exception in it is raised."""
+class FakeWorker:
+    """Ends calls as it was told, in turn, and well where it was not; while it holds, none."""
 
-    def __init__(self, *answers: Response | Exception, refusals: int = 0) -> None:
-        super().__init__("nowhere")
-        self.answers = list(answers)
-        self.refusals = refusals
-        self.targets: list[str] = []
-        self.headers: list[list[tuple[str, str]]] = []
-        self.bodies: list[bytes] = []
+    def __init__(self, *endings: Ending | Exception) -> None:
+        self.endings = list(endings)
+        self.claims: list[Claim] = []
+        self.secrets: list[str | None] = []
         self.at_once: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.holds = False
+        self._held: list[Callable[[], None]] = []
 
-    async def connect(self) -> Connection:
-        if self.refusals:
-            self.refusals -= 1
-            raise WorkerGone("refused")
-        return FakeConnection(self)
+    @property
+    def endpoints(self) -> list[str]:
+        return [claim.delivery.endpoint for claim in self.claims]
 
-    async def answer(self, body: bytes) -> Response:
-        await self.hold.wait()
-        answer = self.answers.pop(0) if self.answers else Response(200, [], b"null")
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
+        ending = self.ending(claim)
+        if isinstance(ending, Exception):
+            raise ending
+        self.claims.append(claim)
+        self.secrets.append(secret)
+        self.at_once[claim.delivery.endpoint] += 1
+        self.most_at_once |= self.at_once
 
+        def end() -> None:
+            self.at_once[claim.delivery.endpoint] -= 1
+            ended(ending)
 
-class FakeConnection(Connection):
-    def __init__(self, worker: FakeWorker) -> None:
-        super().__init__(worker)
-        self.worker = worker
+        if self.holds:
+            self._held.append(end)
+        else:
+            asyncio.get_running_loop().call_soon(end)
 
-    async def post(self, target: str, headers: Any, body: bytes) -> Response:
-        worker = self.worker
-        worker.targets.append(target)
-        worker.headers.append(list(headers))
-        worker.bodies.append(body)
-        worker.at_once[target] += 1
-        worker.most_at_once |= worker.at_once
-        try:
-            return await worker.answer(body)
-        finally:
-            worker.at_once[target] -= 1
+    def ending(self, claim: Claim) -> Ending | Exception:
+        return self.endings.pop(0) if self.endings else Ending("answered", 200, body=b"null")
+
+    def let_go(self) -> None:
+        """Hold no more."""
+        self.holds = False
+        for end in self._held:
+            end()
 
 
 class KilledBy(FakeWorker):
-    """Dies when it runs this body, and the first time when it runs so many at once."""
+    """Dies, with all that it runs, when it has been given so many, and each time by this body."""
 
     def __init__(self, body: bytes, at_once: int) -> None:
         super().__init__()
-        self.killer = body
-        self.first = at_once
+        self.killer, self.first = body, at_once
+        self.holds = True
 
-    async def answer(self, body: bytes) -> Response:
-        is_first = len(self.targets) <= self.first
-        await until(lambda: len(self.targets) >= self.first)
-        if is_first or body == self.killer:
-            raise WorkerGone("gone")
-        return Response(200)
+    def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
+        super().attempt(claim, secret, ended)
+        if len(self.claims) == self.first:
+            asyncio.get_running_loop().call_soon(self.let_go)
 
-
-def new(endpoint: str = "train", **values: Any) -> Delivery:
-    return Delivery(endpoint, NOW, **{"query": "", "headers": (), "body": b"{}"} | values)
+    def ending(self, claim: Claim) -> Ending:
+        is_killed = len(self.claims) < self.first or claim.delivery.body == self.killer
+        return CRASHED if is_killed else Ending("answered", 200)
 
 
-RAISED = Response(500, [(b"hfhooks-outcome", b"raised")], b"Traceback")
+@dataclass
+class FakeSender:
+    """Who has sent a delivery, and waits."""
+
+    outcome: "asyncio.Future[tuple[Verdict, Ending] | None]" = field(default_factory=asyncio.Future)
+
+    def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
+        if self.outcome.done():
+            return 202
+        self.outcome.set_result((verdict, ending))
+        return 200
+
+    def waits_in_vain(self) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(None)
+
+    async def status(self) -> str | None:
+        outcome = await self.outcome
+        return outcome and outcome[0].status
 
 
-def retry(after: float) -> Response:
-    outcome = (b"hfhooks-outcome", b"retry"), (b"hfhooks-retry-after", str(after).encode())
-    return Response(500, [*outcome], b"not yet")
+RAISED = Ending("raised", 500, body=b"Traceback")
+CRASHED = Ending("crashed")
+
+
+def retry(after: float) -> Ending:
+    return Ending("retry", 500, body=b"not yet", retry_after=after)
+
+
+def new(endpoint: str = "train", **values: Any) -> Recorded:
+    return Recorded(endpoint, NOW, **{"query": "", "headers": (), "body": b"{}"} | values)
 
 
 def train(**options: Any) -> list[Endpoint]:
     return [Endpoint("train", **options)]
 
 
+async def statuses(journal: Journal, id: int = 1) -> list[str]:
+    return [attempt.status for attempt in await journal.attempts(id)]
+
+
+Submit = Callable[..., Any]
+
+
 @pytest.fixture
-async def submit(journal: Journal, dispatcher: Dispatcher) -> AsyncIterator[Callable[..., Any]]:
-    async def submit(delivery: Delivery) -> Any:
-        return dispatcher.submit(await journal.record(delivery), wait=60)
+async def submit(journal: Journal, dispatcher: Dispatcher) -> AsyncIterator[Submit]:
+    """Return what hands over a delivery as a gateway does; it returns who waits for its outcome."""
+
+    async def submit(delivery: Recorded | None = None) -> FakeSender:
+        turn = dispatcher.expect((delivery or new()).endpoint)
+        sender = FakeSender()
+        turn.arrived(await record(journal, delivery or new(), turn.takes), sender)
+        return sender
 
     yield submit
     await dispatcher.drain(grace=0)
 
 
-async def begun(submit: Any, dispatcher: Dispatcher, worker: FakeWorker) -> Any:
-    """Let a handler run that is held back; return what will tell its outcome."""
-    worker.hold.clear()
+async def begun(submit: Submit, dispatcher: Dispatcher, worker: FakeWorker) -> FakeSender:
+    """Let a handler run that is held back."""
+    worker.holds = True
     dispatcher.use(worker, train())
-    outcome = await submit(new())
-    await until(lambda: worker.targets)
-    return outcome
+    sender: FakeSender = await submit()
+    await until(lambda: worker.claims)
+    return sender
 
 
 async def test_an_outcome_is_recorded_and_told(
-    submit: Any, dispatcher: Dispatcher, journal: Journal, reports: Reports
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
-    dispatcher.use(FakeWorker(Response(200, [], b"1")), train())
-    outcome = await (await submit(new()))
+    dispatcher.use(FakeWorker(Ending("answered", 200, body=b"1")), train())
+    assert await (await submit()).status() == "succeeded"
     await settle(journal)
-    assert (outcome.delivery.status, outcome.response.body) == ("succeeded", b"1")
-    assert reports.outcomes == [outcome]
-    delivery = journal.get(1)
-    assert delivery is not None and (delivery.status, delivery.attempts) == ("succeeded", 1)
-    [attempt] = journal.attempts(1)
+    [told] = reports.finished
+    assert (told.id, told.status, told.sent_status) == (1, "succeeded", 200)
+    delivery = await recorded(journal)
+    assert (delivery.status, delivery.attempt_count) == ("succeeded", 1)
+    [attempt] = await journal.attempts(1)
     assert (attempt.status, attempt.http_status, attempt.started_at) == ("succeeded", 200, NOW)
     assert (attempt.answer, attempt.error) == (b"1", None)
-    assert dispatcher.unfinished == 0
+    assert await unfinished(journal) == []
 
 
 async def test_deliveries_wait_for_a_worker_and_start_in_order(
-    submit: Any, dispatcher: Dispatcher
+    submit: Submit, dispatcher: Dispatcher
 ) -> None:
     names = [f"e{number % 3}" for number in range(20)]
-    outcomes = [await submit(new(name)) for name in names]
+    senders = [await submit(new(name)) for name in names]
     worker = FakeWorker()
     dispatcher.use(worker, [Endpoint(name) for name in ("e0", "e1", "e2")])
-    await asyncio.gather(*outcomes)
-    assert worker.targets == [f"/webhooks/{name}" for name in names]
+    for sender in senders:
+        await sender.status()
+    assert worker.endpoints == names
 
 
-async def test_what_an_earlier_server_left_comes_first(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+async def test_what_an_earlier_run_has_left_comes_first(
+    journal: Journal, reports: Reports, tasks: Tasks
 ) -> None:
     for number in range(3):
-        await journal.record(new(query=f"left={number}"))
-    left = journal.unfinished()
-    outcome = await submit(new(query="new"))
-    for row in reversed(left):
-        dispatcher.resume(row)
+        await record(journal, new(query=f"left={number}"))
+    dispatcher = Dispatcher(journal, reports, tasks)
+    assert await dispatcher.start() == ["train"] * 3
+    turn = dispatcher.expect("train")
+    turn.arrived(await record(journal, new(query="new"), turn.takes))
     worker = FakeWorker()
     dispatcher.use(worker, train())
-    await outcome
-    assert [target.partition("?")[2] for target in worker.targets] == [
-        "left=0", "left=1", "left=2", "new",
-    ]  # fmt: skip
-    await until(lambda: dispatcher.unfinished == 0)
-
-
-async def test_content_that_is_not_kept_in_memory_is_read_again(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
-) -> None:
-    bodies = [b'{"number": %d}' % number for number in range(MOST_IN_MEMORY + 50)]
-    outcomes = [await submit(new(body=body)) for body in bodies]
-    worker = FakeWorker()
-    dispatcher.use(worker, train())
-    await asyncio.gather(*outcomes)
-    assert worker.bodies == bodies
-
-
-async def test_an_endpoint_runs_so_many_handlers_and_holds_up_no_other(
-    submit: Any, dispatcher: Dispatcher
-) -> None:
-    worker = FakeWorker()
-    worker.hold.clear()
-    dispatcher.use(worker, [Endpoint("slow", max_concurrency=2), Endpoint("other")])
-    outcomes = [await submit(new("slow")) for _ in range(5)]
-    outcomes.append(await submit(new("other")))
-    await until(lambda: "/webhooks/other" in worker.targets)
-    assert worker.targets.count("/webhooks/slow") == 2
-    worker.hold.set()
-    await asyncio.gather(*outcomes)
-    assert worker.most_at_once["/webhooks/slow"] == 2
-
-
-async def test_who_arrives_when_all_turns_are_taken_is_told_so(
-    dispatcher: Dispatcher,
-) -> None:
-    dispatcher.use(FakeWorker(), train(max_concurrency=2))
-    assert [dispatcher.expect("train") for _ in range(3)] == [True, True, False]
-    for _ in range(2):
-        dispatcher.arrived("train")
-    assert dispatcher.expect("train")
+    await until(lambda: len(reports.finished) == 4)
+    queries = [claim.delivery.query for claim in worker.claims]
+    assert queries == ["left=0", "left=1", "left=2", "new"]
+    assert [told.is_recovered for told in reports.finished] == [True, True, True, False]
     await dispatcher.drain(grace=0)
 
 
-async def test_in_a_burst_few_handlers_run_beside(submit: Any, dispatcher: Dispatcher) -> None:
-    worker = FakeWorker()
-    worker.hold.clear()
-    for _ in range(BURST + 1):
-        dispatcher.expect("train")
-    dispatcher.use(worker, train())
-    outcomes = [await submit(new()) for _ in range(10)]
-    await until(lambda: len(worker.targets) == FEW)
-    await asyncio.sleep(2 * CALM)
-    assert len(worker.targets) == FEW
-    dispatcher.arrived("train")
-    await until(lambda: len(worker.targets) == 10)
-    worker.hold.set()
-    await asyncio.gather(*outcomes)
-
-
-async def test_the_request_is_sent_as_it_came_without_hops_and_ours(
-    submit: Any, dispatcher: Dispatcher
+async def test_an_endpoint_runs_so_many_handlers_and_holds_up_no_other(
+    submit: Submit, dispatcher: Dispatcher
 ) -> None:
     worker = FakeWorker()
+    worker.holds = True
+    dispatcher.use(worker, [Endpoint("slow", max_concurrency=2), Endpoint("other")])
+    senders = [await submit(new("slow")) for _ in range(5)]
+    senders.append(await submit(new("other")))
+    await until(lambda: "other" in worker.endpoints)
+    assert worker.endpoints.count("slow") == 2
+    worker.let_go()
+    for sender in senders:
+        await sender.status()
+    assert worker.most_at_once["slow"] == 2
+
+
+async def test_who_comes_when_all_turns_are_taken_is_told_so(dispatcher: Dispatcher) -> None:
+    dispatcher.use(FakeWorker(), train(max_concurrency=2))
+    turns = [dispatcher.expect("train") for _ in range(3)]
+    assert [turn.is_kept for turn in turns] == [True, True, False]
+    for turn in turns[:2]:
+        turn.arrived(None)
+    assert dispatcher.expect("train").is_kept
+    await dispatcher.drain(grace=0)
+
+
+async def test_in_a_burst_few_handlers_run_beside(submit: Submit, dispatcher: Dispatcher) -> None:
+    worker = FakeWorker()
+    worker.holds = True
+    arriving = [dispatcher.expect("train") for _ in range(BURST + 1)]
     dispatcher.use(worker, train())
-    headers = (
-        ("host", "hooks.test"),
-        ("x-webhook-secret", "s"),
-        ("connection", "close"),
-        ("content-length", "7"),
-        ("transfer-encoding", "chunked"),
-        ("hfhooks-token", "t"),
-    )
-    await (await submit(new(query="a=1", headers=headers)))
-    assert worker.targets == ["/webhooks/train?a=1"]
-    [(host, secret, attempt)] = worker.headers
-    assert (host, secret) == (("host", "hooks.test"), ("x-webhook-secret", "s"))
-    assert attempt[0] == "hfhooks-attempt"
+    senders = [await submit() for _ in range(10)]
+    await until(lambda: len(worker.claims) == FEW)
+    loop = asyncio.get_running_loop()
+    seen = loop.create_future()
+    loop.call_later(2 * CALM, lambda: seen.set_result(len(worker.claims)))
+    assert await seen == FEW
+    for turn in arriving:
+        turn.arrived(None)
+    await until(lambda: len(worker.claims) == 10)
+    worker.let_go()
+    for sender in senders:
+        await sender.status()
 
 
-async def test_the_handler_may_know_its_delivery_and_gets_the_secret_again(
-    submit: Any, dispatcher: Dispatcher
+class Steps:
+    """A clock that goes on by so much whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.now, self.step = 100.0, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+@pytest.mark.parametrize("step", [CALM * part / 64 for part in range(4, 36, 4)])
+async def test_a_burst_may_be_over_at_any_moment(
+    journal: Journal, reports: Reports, tasks: Tasks, step: float
 ) -> None:
-    worker = FakeWorker(WorkerGone("gone"))
+    clock, worker = Steps(), FakeWorker()
+    dispatcher = Dispatcher(journal, reports, tasks, clock=clock)
+    await dispatcher.start()
+    arriving = [dispatcher.expect("train") for _ in range(BURST + 1)]
+    worker.holds = True
+    dispatcher.use(worker, train(max_concurrency=99))
+    for _ in range(10):
+        await record(journal)
+    await until(lambda: len(worker.claims) == FEW)
+    for turn in arriving:
+        turn.arrived(None)
+    clock.step = step
+    worker.let_go()
+    await until(lambda: len(worker.claims) == 10)
+    await dispatcher.drain(grace=1)
+
+
+async def test_a_handler_gets_the_delivery_as_it_came_and_the_secret_of_now(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    worker = FakeWorker(CRASHED)
     dispatcher.use(worker, train(secrets=("s3cret", "before")))
     headers = (("content-type", "application/json"), ("x-webhook-secret", "before"))
-    await (await submit(new(webhook_id="w1", is_replay=True, headers=headers)))
-    first, second = (dict(headers) for headers in worker.headers)
-    assert (first["x-webhook-secret"], second["x-webhook-secret"]) == ("before", "s3cret")
-    assert second["content-type"] == "application/json"
-    known = {"id": 1, "webhook_id": "w1", "is_replay": True, "received_at": NOW}
-    assert json.loads(first["hfhooks-attempt"]) == known | {"attempt": 1}
-    assert json.loads(second["hfhooks-attempt"]) == known | {"attempt": 2}
+    sent = new(webhook_id="w1", origin="replay", headers=headers, query="a=1")
+    assert await (await submit(sent)).status() == "succeeded"
+    first, second = worker.claims
+    assert (first.id, first.number, first.delivery) == (1, 1, sent)
+    assert (second.id, second.number) == (1, 2)
+    assert second.delivery.headers == headers[:1] and second.delivery.body == b"{}"
+    assert worker.secrets == ["s3cret", "s3cret"]
 
 
 async def test_a_handler_that_raises_is_called_again_later(
-    submit: Any, dispatcher: Dispatcher, journal: Journal, reports: Reports
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
     dispatcher.use(FakeWorker(RAISED), train())
-    outcome = await (await submit(new()))
+    verdict, _ = await (await submit()).outcome
     await settle(journal)
-    assert (outcome.delivery.status, outcome.retry_after) == ("retrying", 5)
-    delivery = journal.get(1)
-    assert delivery is not None and (delivery.status, delivery.failures) == ("retrying", 1)
-    assert dispatcher.unfinished == 1 and len(reports.outcomes) == 1
+    assert (verdict.status, verdict.retry_after) == ("retrying", 5)
+    delivery = await recorded(journal)
+    assert (delivery.status, delivery.raised) == ("retrying", 1)
+    assert len(reports.finished) == 1
 
 
 async def test_retries_come_and_end(
-    submit: Any, dispatcher: Dispatcher, journal: Journal, reports: Reports
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
     dispatcher.use(FakeWorker(*[retry(0)] * 5), train(retries=2))
-    await submit(new())
-    await until(lambda: len(reports.outcomes) == 3)
-    statuses = [outcome.delivery.status for outcome in reports.outcomes]
-    assert statuses == ["retrying", "retrying", "failed"]
-    assert [attempt.number for attempt in journal.attempts(1)] == [1, 2, 3]
-    assert dispatcher.unfinished == 0
-
-
-async def test_what_a_full_disk_does_not_take_is_written_when_there_is_room(
-    submit: Any,
-    dispatcher: Dispatcher,
-    journal: Journal,
-    reports: Reports,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hfhooks.dispatch.dispatcher.WRITE_AGAIN", 0.001)
-    worker = FakeWorker(Response(200, [], b"x" * 4096))
-    worker.hold.clear()
-    dispatcher.use(worker, train())
-    outcome = await submit(new())
-    await until(lambda: worker.targets)
-    connection = journal._database._writer
-    room = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {room}").fetchall()
-    worker.hold.set()
-    with pytest.raises(JournalFull):
-        while True:
-            await journal.record(new(body=b"x" * 10_000))
-    await asyncio.sleep(0.01)
-    assert (await outcome).delivery.status == "succeeded" and reports.outcomes == []
-    connection.execute("PRAGMA max_page_count = 100000").fetchall()
-    await until(lambda: reports.outcomes)
-    delivery = journal.get(1)
-    assert delivery is not None and delivery.status == "succeeded"
+    await submit()
+    await until(lambda: len(reports.finished) == 3)
+    assert [told.status for told in reports.finished] == ["retrying", "retrying", "failed"]
+    assert [attempt.number for attempt in await journal.attempts(1)] == [1, 2, 3]
+    assert await unfinished(journal) == []
 
 
 async def test_a_worker_that_dies_gives_its_delivery_back(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    dispatcher.use(FakeWorker(WorkerGone("gone")), train())
-    outcome = await (await submit(new()))
+    dispatcher.use(FakeWorker(CRASHED), train())
+    assert await (await submit()).status() == "succeeded"
     await settle(journal)
-    assert (outcome.delivery.status, outcome.delivery.attempts) == ("succeeded", 2)
-    assert [attempt.status for attempt in journal.attempts(1)] == ["crashed", "succeeded"]
-
-
-async def test_a_worker_that_accepts_no_connection_costs_no_attempt(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
-) -> None:
-    dispatcher.use(FakeWorker(WorkerGone("died"), refusals=5), train())
-    outcome = await (await submit(new()))
-    await settle(journal)
-    assert outcome.delivery.status == "succeeded"
-    assert [attempt.status for attempt in journal.attempts(1)] == ["crashed", "succeeded"]
-
-
-async def test_a_worker_that_accepts_none_for_long_is_told(
-    submit: Any, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hfhooks.dispatch.dispatcher.CONNECT_AGAIN", 0)
-    told: list[int] = []
-    dispatcher.on_unreachable = lambda: told.append(1)
-    dispatcher.use(FakeWorker(refusals=250), train())
-    await (await submit(new()))
-    assert len(told) == 2
+    assert await statuses(journal) == ["crashed", "succeeded"]
 
 
 async def test_a_handler_that_kills_its_worker_again_and_again_is_given_up(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    dispatcher.use(FakeWorker(*[WorkerGone("gone")] * 3), train())
-    outcome = await (await submit(new()))
+    dispatcher.use(FakeWorker(*[CRASHED] * 3), train())
+    assert await (await submit()).status() == "failed"
     await settle(journal)
-    assert (outcome.delivery.status, outcome.response) == ("failed", None)
-    assert [attempt.status for attempt in journal.attempts(1)] == ["crashed"] * 3
+    assert await statuses(journal) == ["crashed"] * 3
 
 
 async def test_who_ran_beside_a_killer_is_not_given_up_with_it(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
     """The worker dies whenever the first of eight deliveries runs, and takes all with it."""
     worker = KilledBy(b'{"number": 0}', at_once=8)
     dispatcher.use(worker, train())
-    outcomes = [await submit(new(body=b'{"number": %d}' % number)) for number in range(8)]
-    statuses = [(await outcome).delivery.status for outcome in outcomes]
+    senders = [await submit(new(body=b'{"number": %d}' % number)) for number in range(8)]
+    found = [await sender.status() for sender in senders]
     await settle(journal)
-    assert statuses == ["failed"] + ["succeeded"] * 7
-    assert [len(journal.attempts(id)) for id in range(1, 9)] == [3] + [2] * 7
+    assert found == ["failed"] + ["succeeded"] * 7
+    assert [len(await journal.attempts(id)) for id in range(1, 9)] == [3] + [2] * 7
 
 
-async def test_a_suspect_is_known_after_a_restart(journal: Journal, reports: Reports) -> None:
-    delivery = journal.claim(await journal.record(new()), NOW)
-    await journal.finish(delivery, Attempt(1, NOW, 0.0, "crashed"), "queued")
-    dispatcher = Dispatcher(journal, reports.finished)
-    dispatcher.resume(*journal.unfinished())
-    dispatcher.use(FakeWorker(*[WorkerGone("gone")] * 2), train())
-    await until(lambda: reports.outcomes)
+async def test_one_that_has_ended_a_worker_is_known_after_a_restart(
+    journal: Journal, reports: Reports, tasks: Tasks
+) -> None:
+    await finished(journal, await taken(journal, NEW), "queued")
+    dispatcher = Dispatcher(journal, reports, tasks)
+    await dispatcher.start()
+    dispatcher.use(FakeWorker(*[CRASHED] * 2), train())
+    await until(lambda: reports.finished)
     await dispatcher.drain(grace=0)
-    assert [attempt.status for attempt in journal.attempts(1)] == ["crashed"] * 3
-    assert reports.outcomes[0].delivery.status == "failed"
+    assert await statuses(journal) == ["crashed"] * 3
+    assert reports.finished[0].status == "failed"
 
 
 async def test_a_delivery_whose_endpoint_is_gone_waits_for_its_return(
-    submit: Any, dispatcher: Dispatcher
+    submit: Submit, dispatcher: Dispatcher
 ) -> None:
     dispatcher.use(FakeWorker(), train())
     dispatcher.use(FakeWorker(), [Endpoint("other")])
-    outcome = await submit(new())
-    await (await submit(new("other")))
-    assert not outcome.done()
+    sender = await submit()
+    await (await submit(new("other"))).status()
+    assert not sender.outcome.done()
     dispatcher.use(FakeWorker(), train())
-    assert (await outcome).delivery.status == "succeeded"
+    assert await sender.status() == "succeeded"
+
+
+async def test_what_is_given_to_nobody_goes_back_and_comes_again(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    """It is taken when it is recorded, and at that moment the worker is lost."""
+    dispatcher.use(FakeWorker(), train())
+    turn = dispatcher.expect("train")
+    stored = await record(journal, new(), turn.takes)
+    dispatcher.lose()
+    turn.arrived(stored, sender := FakeSender())
+    dispatcher.use(FakeWorker(), train())
+    assert await sender.status() == "succeeded"
+    await settle(journal)
+    assert await statuses(journal) == ["succeeded"]
 
 
 async def test_draining_waits_for_running_handlers_and_leaves_the_rest(
-    submit: Any, dispatcher: Dispatcher, journal: Journal, reports: Reports
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
-    worker = FakeWorker(*[Response(200)] * 2, RAISED)
-    worker.hold.clear()
+    good = Ending("answered", 200)
+    worker = FakeWorker(good, good, RAISED)
+    worker.holds = True
     dispatcher.use(worker, train(max_concurrency=3))
-    outcomes = [await submit(new()) for _ in range(5)]
-    await until(lambda: len(worker.targets) == 3)
+    senders = [await submit() for _ in range(5)]
+    await until(lambda: len(worker.claims) == 3)
     draining = asyncio.create_task(dispatcher.drain(grace=5))
     await asyncio.sleep(0)
-    worker.hold.set()
+    worker.let_go()
     await draining
-    assert [outcome.result() is None for outcome in outcomes] == [False] * 3 + [True] * 2
-    assert [row.id for row in journal.unfinished()] == [3, 4, 5]
-    assert len(reports.outcomes) == 3
-    assert (await submit(new())).result() is None
+    assert all(sender.outcome.done() for sender in senders)
+    assert sorted(await unfinished(journal)) == [3, 4, 5]
+    assert len(reports.finished) == 3
+    assert await (await submit()).status() is None
 
 
 async def test_draining_puts_back_what_takes_longer_than_the_grace(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    outcome = await begun(submit, dispatcher, FakeWorker())
+    sender = await begun(submit, dispatcher, FakeWorker())
     await dispatcher.drain(grace=0.01)
-    delivery = journal.get(1)
-    assert delivery is not None and (delivery.status, delivery.crashes) == ("queued", 0)
-    assert [attempt.status for attempt in journal.attempts(1)] == ["interrupted"]
-    assert outcome.result() is None
+    delivery = await recorded(journal)
+    assert (delivery.status, delivery.crashed) == ("queued", 0)
+    assert await statuses(journal) == ["interrupted"]
+    assert await sender.status() is None
 
 
-async def test_draining_gives_up_the_retries_that_are_due_later(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+async def test_draining_leaves_the_retries_that_are_due_later(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
     worker = FakeWorker(retry(0.001))
     dispatcher.use(worker, train())
-    await (await submit(new()))
+    await (await submit()).status()
     await dispatcher.drain(grace=0)
-    await asyncio.sleep(0.01)
-    assert len(worker.targets) == 1
-    assert [row.id for row in journal.unfinished()] == [1]
-
-
-async def test_draining_ends_on_a_full_disk_too(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
-) -> None:
-    outcome = await begun(submit, dispatcher, FakeWorker())
-    await settle(journal)
-    journal._database._writer.execute("PRAGMA max_page_count = 1").fetchall()
-    with pytest.raises(JournalFull):
-        while True:
-            await journal.record(new(body=b"x" * 10_000))
-    async with asyncio.timeout(5):
-        await dispatcher.drain(grace=0.01)
-    assert outcome.result() is None
-    assert [row.id for row in journal.unfinished()][:1] == [1]
-
-
-async def test_a_worker_that_is_lost_gives_up_its_idle_connections_too(tmp_path: Path) -> None:
-    accepted: list[asyncio.StreamWriter] = []
-
-    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accepted.append(writer)
-
-    server = await asyncio.start_unix_server(accept, tmp_path / "w.sock")
-    client = WorkerClient(str(tmp_path / "w.sock"))
-    stale = await client.connect()
-    client.keep(stale)
-    stale.close()
-    assert await client.connect() is not stale
-    client.abort()
-    await until(lambda: len(accepted) == 2)
-    for writer in accepted:
-        writer.close()
-    server.close()
+    due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.01, due.set_result, None)
+    await due
+    assert len(worker.claims) == 1
+    assert await unfinished(journal) == [1]
 
 
 async def test_what_raised_is_due_at_once_when_that_is_mended(
-    submit: Any, dispatcher: Dispatcher, reports: Reports
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
 ) -> None:
     dispatcher.use(FakeWorker(RAISED, retry(after=60)), train())
     for _ in range(2):
-        await submit(new())
-    await until(lambda: len(reports.outcomes) == 2)
-    assert dispatcher.retry_raised() == 1
-    await until(lambda: len(reports.outcomes) == 3)
-    mended = reports.outcomes[2]
-    assert (mended.delivery.id, mended.attempt.number, mended.attempt.status) == (1, 2, "succeeded")
-    assert (dispatcher.retry_raised(), dispatcher.unfinished) == (0, 1)
+        await submit()
+    await until(lambda: len(reports.finished) == 2)
+    assert await dispatcher.retry_raised() == 1
+    await until(lambda: len(reports.finished) == 3)
+    mended = reports.finished[2]
+    assert (mended.id, mended.attempt.number, mended.attempt.status) == (1, 2, "succeeded")
+    assert await dispatcher.retry_raised() == 0
+    assert await unfinished(journal) == [2]
 
 
 async def test_what_an_old_worker_could_not_finish_is_run_by_the_new_one(
-    submit: Any, dispatcher: Dispatcher, journal: Journal
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
 ) -> None:
-    outcome = await begun(submit, dispatcher, old := FakeWorker(Interrupted("replaced")))
+    sender = await begun(submit, dispatcher, old := FakeWorker(Ending("interrupted")))
     dispatcher.use(FakeWorker(), train())
-    old.hold.set()
-    assert (await outcome).attempt.number == 2
+    old.let_go()
+    assert await sender.status() == "succeeded"
     await settle(journal)
-    assert [a.status for a in journal.attempts(1)] == ["interrupted", "succeeded"]
+    assert await statuses(journal) == ["interrupted", "succeeded"]
+
+
+async def test_what_was_left_after_the_answer_and_has_failed_is_recorded_and_told(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    sender = await begun(submit, dispatcher, worker := FakeWorker())
+    dispatcher.outcomes.amend(1, 1, "Traceback")  # the news of it is faster than the answer
+    worker.let_go()
+    assert await sender.status() == "succeeded"
+    await dispatcher.outcomes.settle()
+    assert [(told.status, told.is_amended) for told in reports.finished] == [
+        ("succeeded", False),
+        ("failed", True),
+    ]
+    assert (await recorded(journal)).status == "failed"
+    assert await statuses(journal) == ["raised"]
+
+
+async def test_what_an_owner_has_cancelled_is_not_told(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    await begun(submit, dispatcher, worker := FakeWorker())
+    assert await journal.cancel(Wanted(ids=[1])) == [1]
+    worker.let_go()
+    await settle(journal)
+    assert (await recorded(journal)).status == "cancelled"
+    assert reports.finished == []
+
+
+async def test_a_worker_that_cannot_be_asked_costs_one_delivery(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    dispatcher.use(FakeWorker(ValueError("no frame can hold it")), train(retries=0))
+    assert await (await submit()).status() == "failed"
+    assert await (await submit()).status() == "succeeded"
+    await settle(journal)
+    [attempt] = await journal.attempts(1)
+    assert "no frame can hold it" in str(attempt.error)
+    assert [str(fault.error) for fault in reports.faults] == ["no frame can hold it"]
+    reports.faults.clear()
+
+
+async def test_a_fault_about_an_outcome_costs_one_delivery(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    status: Any = "two hundred"
+    dispatcher.use(FakeWorker(replace(Ending("answered"), status=status)), train())
+    await submit()
+    assert await (await submit()).status() == "succeeded"
+    await until(lambda: len(reports.finished) == 2)
+    assert (await recorded(journal)).status == "failed"
+    [fault] = reports.faults
+    assert isinstance(fault.error, TypeError)
+    reports.faults.clear()

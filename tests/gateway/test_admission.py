@@ -1,14 +1,14 @@
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
 
-from hfhooks.gateway.admission import Admission, is_one_of, without_secret
-from hfhooks.http.limits import Refusal, Room
+from hfhooks.gateway.admission import Admission
+from hfhooks.http.limits import Room
 from hfhooks.http.messages import Request
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.refusal import Refusal
 
 Check = Callable[[Request, Endpoint], None]
 ROTATING = Endpoint("train", secrets=("new-secret", "old-secret"))
@@ -88,7 +88,7 @@ OPEN = Endpoint("train")
 
 @pytest.fixture
 def check_page(clock: Clock) -> Check:
-    admission = Admission(clock, host="192.168.1.5")
+    admission = Admission(clock, "192.168.1.5")
     admission.public_url = "https://hooks.example.com/base"
     return admission.check
 
@@ -149,34 +149,6 @@ def test_who_gives_two_secrets_in_the_url_means_two_things(check: Check) -> None
 def test_an_endpoint_without_a_secret_lets_in_everybody(check: Check) -> None:
     check(request(), Endpoint("open"))
     check(request(x_webhook_secret="any"), Endpoint("open"))
-
-
-def test_all_secrets_are_compared_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-
-    def compare(given: bytes, known: bytes) -> bool:
-        compared.append((len(given), len(known)))
-        return given == known
-
-    monkeypatch.setattr(hmac, "compare_digest", compare)
-    assert is_one_of(b"first", ("first", "the second one"))
-    assert compared == [(32, 32)] * 2
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "secret=canary",
-        "%73ecret=canary",
-        "%53%45%43%52%45%54=canary",
-        "Secret=canary",
-        "secret=canary&secret=canary",
-        "secret=can&Secret=canary&s%65cret=canary&secret",
-    ],
-)
-def test_what_is_recorded_of_a_query_is_without_the_secret(query: str) -> None:
-    assert without_secret(query) == ""
-    assert without_secret(f"a=1&{query}&b=%20&&secrets=x") == "a=1&b=%20&&secrets=x"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from hfhooks.http.listener import Listener, bind
-from hfhooks.journal.sqlite.journal import Journal
+from hfhooks.journal import Journal
 from hfhooks.script.registry import Registry
 from hfhooks.script.server import WebhooksServer
+from hfhooks.tasks import Tasks
 from tests.wired import settle
 
 SECRET = "a-secret-that-is-long-enough"
@@ -256,7 +257,7 @@ CASES = [
 
 
 @pytest.fixture
-async def port(gateway: Any, registry: Registry) -> AsyncIterator[int]:
+async def port(gateway: Any, registry: Registry, tasks: Tasks) -> AsyncIterator[int]:
     """Where a gateway listens that gives senders little time."""
     app = WebhooksServer(webhook_secret=SECRET)
 
@@ -266,7 +267,7 @@ async def port(gateway: Any, registry: Registry) -> AsyncIterator[int]:
 
     http = await gateway()
     sock = bind("127.0.0.1", 0)
-    listener = Listener(http.gateway.respond, sock, patience=1, read_within=0.2)
+    listener = Listener(http.gateway.respond, sock, tasks, patience=1, read_within=0.2)
     listening = asyncio.create_task(listener.listen())
     yield sock.getsockname()[1]
     listener.stop()
@@ -298,7 +299,7 @@ async def test_what_becomes_of_it(case: Case, port: int, journal: Journal) -> No
     assert (status, stays) == (case.status, case.stays)
     assert names <= {"date", "content-type", "content-length", "connection", "allow"}
     await settle(journal)
-    recorded = journal.get(1)
+    recorded = await journal.get(1)
     if case.is_recorded:
         assert recorded and recorded.body == case.request.partition(b"\r\n\r\n")[2]
         assert body == b'"trained"'

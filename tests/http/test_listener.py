@@ -1,17 +1,19 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.http.limits import MAX_BODY, Refusal
+from hfhooks.http.limits import MAX_BODY
 from hfhooks.http.listener import Listener, bind
 from hfhooks.http.messages import Answer, Request
-from tests.wired import until
+from hfhooks.model.refusal import Refusal
+from hfhooks.tasks import Tasks
+from tests.harness import polled, until
 
 
 def test_port_0_takes_a_free_one() -> None:
@@ -105,34 +107,52 @@ async def echo(request: Request) -> Answer:
     return Answer(200, f"{request.method} {request.path} {request.query} ".encode() + body)
 
 
-def echo_when(held: asyncio.Event) -> Callable[[Request], Awaitable[Answer]]:
-    async def slow(request: Request) -> Answer:
-        await held.wait()
-        return await echo(request)
+class Held:
+    """Answers when it is let go."""
 
-    return slow
+    def __init__(self) -> None:
+        self.begun = 0
+        self._go_on = asyncio.Event()
+
+    def let_go(self) -> None:
+        self._go_on.set()
+
+    async def __call__(self, request: Request) -> Answer:
+        self.begun += 1
+        await self._go_on.wait()
+        return await echo(request)
 
 
 class Rig:
     """A listener that answers in the test's event loop."""
 
-    def __init__(self, listener: Listener, port: int) -> None:
+    def __init__(self, listener: Listener, port: int, faults: list[Exception]) -> None:
         self.listener, self.port = listener, port
+        self.faults = faults
         self.senders: list[Sender] = []
 
     async def connect(self, data: bytes = b"") -> Sender:
+        """Connect, and send something that the listener has seen then."""
         sender = Sender(*await asyncio.open_connection("127.0.0.1", self.port))
         self.senders.append(sender)
         sender.send(data)
+        await polled()
         return sender
+
+    async def someone_is_too_late(self) -> None:
+        """Return when a request that was begun now has taken too long."""
+        late = await self.connect(b"POST")
+        assert await late.status() == 408
 
 
 @asynccontextmanager
 async def serving(respond: Any = echo, **options: Any) -> AsyncIterator[Rig]:
     sock = bind("127.0.0.1", 0)
-    listener = Listener(respond, sock, **{"patience": 5, "read_within": 1, **options})
+    faults: list[Exception] = []
+    tasks = Tasks(faults.append, faults.append)
+    listener = Listener(respond, sock, tasks, **{"patience": 5, "read_within": 1, **options})
     listening = asyncio.create_task(listener.listen())
-    rig = Rig(listener, sock.getsockname()[1])
+    rig = Rig(listener, sock.getsockname()[1], faults)
     try:
         yield rig
     finally:
@@ -173,13 +193,11 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order() -> No
 
 
 async def test_a_request_that_follows_unfinished_is_read_when_its_turn_has_come() -> None:
-    held = asyncio.Event()
-    async with serving(echo_when(held)) as rig:
+    async with serving(held := Held()) as rig:
         second = post(b"x" * 500_000)
         sender = await rig.connect(post(b"1") + second[:100])
-        await until(lambda: rig.listener._connections)
         sender.send(second[100:])
-        held.set()
+        held.let_go()
         assert (await sender.answer())[2].endswith(b" 1")
         assert len((await sender.answer())[2]) > 500_000
 
@@ -364,26 +382,29 @@ async def test_who_sends_a_byte_now_and_then_is_not_waited_for_either() -> None:
             if answering.done():
                 break
             sender.send(bytes([byte]))
-            await asyncio.sleep(0.02)
+            await asyncio.wait({answering}, timeout=0.02)
         assert await answering == 408
 
 
-async def test_who_has_had_an_answer_may_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_has_had_an_answer_may_rest() -> None:
     async with serving(read_within=0.1) as rig:
         sender = await rig.connect(post(b"1"))
         await sender.answer()
-        await asyncio.sleep(0.3)
+        await rig.someone_is_too_late()
         sender.send(post(b"2"))
         assert await sender.status() == 200
 
 
 async def test_a_handler_may_take_longer_than_a_request() -> None:
+    held = Held()
+
     async def slow(request: Request) -> Answer:
-        await asyncio.sleep(0.3)
-        return await echo(request)
+        return await (echo if request.bad_head else held)(request)
 
     async with serving(slow, read_within=0.1) as rig:
         sender = await rig.connect(post(b"1"))
+        await rig.someone_is_too_late()
+        held.let_go()
         assert await sender.status() == 200
 
 
@@ -399,19 +420,17 @@ async def test_a_sender_that_leaves_early_is_refused() -> None:
 
     async with serving(respond) as rig:
         sender = await rig.connect(post(b"abc")[:-1])
-        await until(lambda: rig.listener._connections)
         sender.close()
         await until(lambda: refusals)
         assert refusals == ["incomplete"]
 
 
 async def test_a_sender_that_says_no_more_still_gets_its_answer() -> None:
-    held = asyncio.Event()
-    async with serving(echo_when(held)) as rig:
+    async with serving(held := Held()) as rig:
         sender = await rig.connect(post(b"1"))
         sender.half_close()
-        await asyncio.sleep(0.05)
-        held.set()
+        await polled()
+        held.let_go()
         assert await sender.status() == 200
         assert await sender.rest() == b""
 
@@ -421,11 +440,9 @@ async def test_a_fault_of_ours_is_a_500_and_the_listener_goes_on() -> None:
         raise RuntimeError("a fault")
 
     async with serving(broken) as rig:
-        told = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         sender = await rig.connect(post(b"1"))
         assert (await sender.answer())[::2] == (500, b'{"error": "internal"}')
-        assert str(told[0]["exception"]) == "a fault"
+        assert "a fault in answering a request: RuntimeError: a fault" in str(rig.faults[0])
         sender.send(post(b"2"))
         assert await sender.status() == 500
 
@@ -444,8 +461,6 @@ async def test_a_new_connection_takes_the_place_of_one_that_rests() -> None:
 async def test_where_none_rests_a_new_connection_is_closed() -> None:
     async with serving(most_connections=1) as rig:
         busy = await rig.connect(post(b"1")[:-1])
-        await until(lambda: rig.listener._connections)
-        await asyncio.sleep(0.05)
         turned_away = await rig.connect(post(b"2"))
         assert await turned_away.rest() == b""
         busy.send(b"1")
@@ -453,16 +468,14 @@ async def test_where_none_rests_a_new_connection_is_closed() -> None:
 
 
 async def test_it_ends_when_the_last_answer_is_sent() -> None:
-    held = asyncio.Event()
-    async with serving(echo_when(held)) as rig:
+    async with serving(held := Held()) as rig:
         resting, busy = await rig.connect(), await rig.connect(post(b"1"))
-        await until(lambda: len(rig.listener._connections) == 2)
-        await until(lambda: any(c._current for c in rig.listener._connections))
+        await until(lambda: held.begun)
         rig.listener.stop()
         assert await resting.rest() == b""
         with pytest.raises(ConnectionError):
             await rig.connect()
-        held.set()
+        held.let_go()
         status, headers, _ = await busy.answer()
         assert (status, headers["connection"]) == (200, "close")
 
@@ -470,10 +483,8 @@ async def test_it_ends_when_the_last_answer_is_sent() -> None:
 async def test_it_ends_without_those_that_take_too_long() -> None:
     async with serving(patience=0.1) as rig:
         stalled = await rig.connect(post(b"abc")[:-1])
-        await until(lambda: rig.listener._connections)
-        await asyncio.sleep(0.05)
         listener = rig.listener
-    assert not listener._connections
+    assert listener.connections == 0
     assert await stalled.rest() == b""
 
 
@@ -483,16 +494,12 @@ async def test_the_largest_body_can_be_another() -> None:
         assert [await sender.status(), await sender.status()] == [200, 413]
 
 
-async def test_bodies_are_held_up_to_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfhooks.http.limits.MOST_HELD", 10)
-    held = asyncio.Event()
-    async with serving(echo_when(held), max_body=5) as rig:
+async def test_bodies_are_held_up_to_a_limit_together() -> None:
+    async with serving(held := Held(), max_body=5, most_held=10) as rig:
         first, second = await rig.connect(post(b"12345")), await rig.connect(post(b"1234"))
         await until(lambda: rig.listener.room.held == 9)
         third = await rig.connect(post(b"12345"))
-        await until(lambda: len(rig.listener._connections) == 3)
-        await asyncio.sleep(0.05)
-        held.set()
+        held.let_go()
         assert await first.status() == await second.status() == 200
         assert await third.status() == 503
         assert rig.listener.room.held == 0
@@ -506,13 +513,12 @@ async def test_bodies_are_held_up_to_a_limit_together(monkeypatch: pytest.Monkey
 async def test_what_a_sender_that_left_had_sent_is_held_no_more(
     request_of: Callable[[], bytes],
 ) -> None:
-    held = asyncio.Event()
-    async with serving(echo_when(held)) as rig:
+    async with serving(held := Held()) as rig:
         sender = await rig.connect(request_of())
         await until(lambda: rig.listener.room.held >= 4)
         sender.close()
-        held.set()
-        await until(lambda: not rig.listener._connections)
+        held.let_go()
+        await until(lambda: not rig.listener.connections)
         assert rig.listener.room.held == 0
 
 
@@ -544,7 +550,7 @@ async def test_a_sender_that_reads_no_answer_gets_no_more_of_them() -> None:
     async with serving(big, read_within=0.3) as rig:
         with await deaf(rig, post(b"1") * 50):
             await until(lambda: big.answered)
-            await until(lambda: not rig.listener._connections)
+            await until(lambda: not rig.listener.connections)
         assert big.answered == 1
 
 
@@ -552,7 +558,9 @@ async def test_a_sender_that_reads_late_gets_all_answers() -> None:
     big = Big()
     async with serving(big) as rig:
         with await deaf(rig, post(b"1") * 2 + post(b"1", "connection: close")) as sock:
-            await until(lambda: any(c._is_choked for c in rig.listener._connections))
+            await until(lambda: big.answered)
+            await polled()
+            assert big.answered == 1
             loop, size = asyncio.get_running_loop(), 0
             async with asyncio.timeout(10):
                 while data := await loop.sock_recv(sock, 1_000_000):
@@ -565,4 +573,4 @@ async def test_a_last_answer_that_is_not_read_is_given_up() -> None:
     async with serving(big, read_within=0.3) as rig:
         with await deaf(rig, post(b"1", "connection: close")):
             await until(lambda: big.answered)
-            await until(lambda: not rig.listener._connections)
+            await until(lambda: not rig.listener.connections)

@@ -12,6 +12,7 @@ import pytest
 
 from hfhooks.http.limits import READ_WITHIN
 from hfhooks.http.listener import Listener, bind
+from hfhooks.tasks import Tasks
 from tests.harness import wait_until
 from tests.http.test_listener import echo
 
@@ -51,9 +52,9 @@ async def dawdle(port: int, shape: Shape, every: float) -> tuple[float, bytes]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_who_takes_too_long_is_told_so(name: str) -> None:
+async def test_who_takes_too_long_is_told_so(name: str, tasks: Tasks) -> None:
     sock = bind("127.0.0.1", 0)
-    listener = Listener(echo, sock, patience=1, read_within=0.3)
+    listener = Listener(echo, sock, tasks, patience=1, read_within=0.3)
     listening = asyncio.create_task(listener.listen())
     async with asyncio.timeout(10):
         _, said = await dawdle(sock.getsockname()[1], SHAPES[name], every=0.05)
@@ -81,7 +82,7 @@ async def post_beside(port: int, slow: int, a_second: int) -> tuple[list[int], l
     good_ones = []
     while not all(task.done() for task in slow_ones):
         good_ones.append(asyncio.ensure_future(posted(port)))
-        await asyncio.sleep(1 / a_second)
+        await asyncio.wait(slow_ones, timeout=1 / a_second)
     return await asyncio.gather(*good_ones), [(await task)[0] for task in slow_ones]
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.http.listener import Listener, bind
 from hfhooks.inspector.app import Inspector
-from hfhooks.inspector.metrics import Metrics
-from hfhooks.journal.sqlite.journal import open_journal
+from hfhooks.inspector.metrics import Gauges, Metrics
+from hfhooks.journal.memory import MemoryJournal
+from hfhooks.tasks import Tasks
 from tests.harness import payload_bytes, request, wait_until
 from tests.inspector.test_metrics import NOW, samples
-from tests.wired import Reports
+from tests.journal.engines import finish, taken
 
 PULL = payload_bytes("pr_create_v3_docs")
 
@@ -24,21 +24,34 @@ TOKEN = {"hfhooks-token": "the-owner"}
 
 
 @pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    journal = open_journal(tmp_path)
+async def http(tasks: Tasks) -> AsyncIterator[httpx.AsyncClient]:
+    journal = MemoryJournal()
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    dispatcher = Dispatcher(journal, lambda _: None)
-    metrics = Metrics(Reports())
-    inspector = Inspector(port, metrics, lambda: NOW, journal, dispatcher, "the-owner")
-    listener = Listener(inspector.respond, sock, patience=1)
+
+    async def gauges() -> Gauges:
+        return NOW
+
+    inspector = Inspector(f"http://127.0.0.1:{port}", Metrics(), gauges, journal, "the-owner")
+    listener = Listener(inspector.respond, sock, tasks, patience=1)
     task = asyncio.create_task(listener.listen())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        client.journal = journal  # type: ignore[attr-defined] # for the tests that record
         yield client
     listener.stop()
     await task
-    sock.close()
-    journal.close()
+    await journal.close()
+
+
+async def test_what_has_failed_is_retried_and_what_is_finished_deleted(http: Any) -> None:
+    journal = http.journal
+    for status in ("failed", "failed", "succeeded"):
+        assert await finish(journal, await taken(journal), status)
+    again = await http.post("/deliveries/retry?id=2", headers=TOKEN)
+    assert again.json() == [2]
+    assert (await http.post("/deliveries/retry", headers=TOKEN)).json() == [1]
+    assert (await http.post("/deliveries/prune?before=1e12", headers=TOKEN)).json() == 1
+    assert await journal.counts() == {("train", "queued"): 2}
 
 
 @pytest.mark.parametrize("path", ["/deliveries/retry?id=1", "/deliveries/prune?before=1"])

@@ -1,231 +1,114 @@
-import dataclasses
-import json
 import os
-import stat
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
-from hfhooks.errors import StartError, UsageError
-from hfhooks.journal.sqlite.folders import journal_folder
-from hfhooks.private import check_private, state_folder
-from hfhooks.serving.announce import RunningServer, announced, find_server
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.happenings import Happening, Note, Ready, TunnelDown, TunnelUp
+from hfhooks.model.running_server import RunningServer
+from hfhooks.private import servers_folder
+from hfhooks.serving.announce import Announcement, Known
+
+KNOWN = Known("127.0.0.1", 7860, "http://127.0.0.1:1234", 5.0, "sqlite:///j/journal.db", "t0ken")
 
 
-class Health(BaseHTTPRequestHandler):
-    """Answers /healthz as a server does: the owner learns the process."""
+@dataclass
+class FakeKeeper:
+    """A tunnel, as far as an announcement looks at it."""
 
-    def do_GET(self) -> None:  # http.server's name
-        is_owner = self.headers["hfhooks-token"] == "t0ken"
-        body = json.dumps({"status": "ready"} | ({"pid": os.getpid()} if is_owner else {}))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None: ...
+    name: str = "ngrok"
+    url: str | None = None
+    is_up: bool = False
 
 
-@pytest.fixture
-def server() -> Iterator[RunningServer]:
-    """A server that runs, or at least answers as one."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Health)
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-    thread.start()
-    yield described(http.server_address[1])
-    http.shutdown()
-    thread.join()
-    http.server_close()
+class Rig:
+    def __init__(self, known: Known = KNOWN) -> None:
+        self.told: list[Happening] = []
+        self.changes = 0
+        self.announcement = Announcement(known, self.told.append, self._changed)
+        self.keeper = FakeKeeper()
 
+    def _changed(self) -> None:
+        self.changes += 1
 
-def described(port: int) -> RunningServer:
-    return RunningServer(
-        pid=os.getpid(),
-        host="127.0.0.1",
-        port=port,
-        url="https://me.example",
-        local_url=f"http://127.0.0.1:{port}",
-        inspector_url=None,
-        tunnel=None,
-        is_up=True,
-        endpoints=[],
-        wait=5.0,
-        journal="/j/journal.db",
-        token="t0ken",
-    )
+    def tunnel(self) -> None:
+        self.announcement.keeper = cast("Any", self.keeper)
 
-
-def files() -> list[Path]:
-    return sorted((state_folder() / "servers").iterdir())
-
-
-def test_a_server_is_found_while_it_runs(server: RunningServer) -> None:
-    with announced(server):
-        assert find_server() == find_server(server.port) == server
-    with pytest.raises(StartError, match="no server is running"):
-        find_server()
-    assert files() == []
-
-
-def test_its_file_is_the_users_alone(server: RunningServer) -> None:
-    with announced(server):
-        [file] = files()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-
-
-def test_no_server_says_how_to_start_one() -> None:
-    with pytest.raises(StartError, match="no server is running on port 7860") as caught:
-        find_server(7860)
-    assert caught.value.exit_code == 3
-    assert "hfhooks serve" in str(caught.value.help)
-
-
-def test_a_file_left_by_a_killed_server_is_no_server(server: RunningServer) -> None:
-    with announced(described(1)), pytest.raises(StartError):  # nobody listens at port 1
-        find_server()
-
-
-def test_another_program_at_that_port_is_no_server(server: RunningServer) -> None:
-    for other in ({"token": "other"}, {"pid": 1}):
-        with announced(dataclasses.replace(server, **other)), pytest.raises(StartError):
-            find_server()
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1}'])
-def test_a_file_that_says_nothing_is_no_server(server: RunningServer, content: str) -> None:
-    with announced(server):
-        files()[0].with_name("1-1.json").write_text(content)
-        assert find_server() == server
-
-
-def test_of_several_servers_one_must_be_chosen(server: RunningServer) -> None:
-    other = dataclasses.replace(server, port=server.port)
-    with announced(server):
-        file = files()[0]
-        file.with_name("9-1.json").write_text(file.read_text())
-        with pytest.raises(UsageError, match="several servers run, on ports") as caught:
-            find_server()
-        assert "--port" in str(caught.value.help)
-        assert find_server(server.port) == other
-        file.with_name("9-1.json").unlink()
-
-
-def test_what_anybody_may_know_has_no_token(server: RunningServer) -> None:
-    assert "t0ken" not in json.dumps(server.described())
-
-
-def test_each_script_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    folders = {journal_folder(tmp_path, name) for name in ("/a/app.py", "/b/app.py", "my.bot")}
-    assert len(folders) == 3
-    assert {folder.name.rpartition("-")[0] for folder in folders} == {"app", "my"}
-
-
-def test_without_a_home_the_state_folder_is_said_to_be_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name)
-    monkeypatch.setattr("pathlib.Path.home", _no_home)
-    monkeypatch.setattr("os.path.expanduser", lambda path: _no_home())
-    with pytest.raises(StartError, match="no folder for state"):
-        state_folder()
-
-
-def _no_home() -> Path:
-    raise RuntimeError("Could not determine home directory.")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"host": 5},
-        {"token": None},
-        {"endpoints": None},
-        {"port": "7860"},
-        "[" * 100_000,
-        "null",
-    ],
-)
-def test_a_file_that_says_nonsense_is_passed_over(
-    server: RunningServer, content: dict[str, Any] | str
-) -> None:
-    with announced(server):
-        odd = files()[0].with_name("9-1.json")
-        if isinstance(content, dict):
-            content = json.dumps(dataclasses.asdict(server) | content)
-        odd.write_text(content)
-        os.mkfifo(odd.with_name("8-1.json"))
-        assert find_server() == server
-
-
-def test_two_servers_on_one_port_of_two_addresses_have_files_of_their_own(
-    server: RunningServer,
-) -> None:
-    with ExitStack() as other, announced(server):
-        other.enter_context(announced(dataclasses.replace(server, pid=server.pid + 1)))
-        assert len(files()) == 2
-        other.close()
-        assert find_server() == server
-
-
-def test_what_killed_servers_left_is_swept_away(server: RunningServer) -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    with ExitStack() as never_closed:
-        never_closed.enter_context(announced(dataclasses.replace(server, pid=process.pid)))
-        [left] = files()
-        with announced(server):
-            assert not left.exists()
-            assert find_server() == server
-
-
-def test_the_token_is_not_shown_by_accident() -> None:
-    assert "t0ken" not in repr(described(7860))
+    def up(self, url: str) -> None:
+        self.keeper.url, self.keeper.is_up = url, True
+        self.announcement.up(url)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "a folder"
-    folder.mkdir(mode=0o700)
-    return folder
+def rig() -> Rig:
+    rig = Rig()
+    rig.announcement.endpoints = [Endpoint("train", secrets=("s3cret",)), Endpoint("open")]
+    return rig
 
 
-def test_a_folder_of_ones_own_is_private(folder: Path) -> None:
-    check_private(folder)
-    check_private(folder / "not there yet")
+def read() -> RunningServer:
+    import json
+
+    [file] = servers_folder().iterdir()
+    return RunningServer.from_json(json.loads(file.read_text()))
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
-def test_a_folder_that_others_may_write_to_is_not(folder: Path, mode: int) -> None:
-    folder.chmod(mode)
-    with pytest.raises(StartError, match="others may write to ") as caught:
-        check_private(folder)
-    assert caught.value.help == f"Forbid it: chmod go-w '{folder}'"
+def test_a_server_is_ready_once_and_leaves_nothing(rig: Rig) -> None:
+    with rig.announcement.made(reloads=True):
+        [ready] = rig.told
+        assert isinstance(ready, Ready) and ready.reloads
+        assert read() == ready.server
+        assert (read().pid, read().url, read().is_public) == (
+            os.getpid(),
+            "http://127.0.0.1:7860",
+            False,
+        )
+        assert [each.is_closed for each in read().endpoints] == [True, False]
+        assert not any(each.endpoint.secrets for each in read().endpoints)
+    assert not list(servers_folder().iterdir())
 
 
-def test_a_link_is_not(folder: Path) -> None:
-    link = folder / "link"
-    link.symlink_to(folder)
-    with pytest.raises(StartError, match="is a link to somewhere else"):
-        check_private(link)
-    check_private(link, is_ours=False)
+def test_an_ipv6_address_is_a_url() -> None:
+    assert Known("::1", 80, "", 5.0, "", "").local_url == "http://[::1]:80"
 
 
-def test_a_folder_of_somebody_else_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-    with pytest.raises(StartError, match="belongs to another user"):
-        check_private(folder)
-    check_private(folder, is_ours=False)
+def test_in_a_space_the_url_is_that_of_the_space() -> None:
+    known = Known("127.0.0.1", 7860, "", 5.0, "", "", "https://me-bot.hf.space")
+    assert Rig(known).announcement.url == "https://me-bot.hf.space"
 
 
-@pytest.mark.parametrize(("mode", "is_fine"), [(0o770, True), (0o1777, True), (0o777, False)])
-def test_a_folder_that_was_given_may_be_a_groups(folder: Path, mode: int, is_fine: bool) -> None:
-    folder.chmod(mode)
-    with nullcontext() if is_fine else pytest.raises(StartError, match="everybody may write"):
-        check_private(folder, is_ours=False)
+def test_a_tunnel_that_comes_first_is_part_of_what_is_ready(rig: Rig) -> None:
+    rig.tunnel()
+    rig.up("https://me.example")
+    assert rig.told == []
+    with rig.announcement.made(reloads=False):
+        assert (read().url, read().tunnel, read().is_up) == ("https://me.example", "ngrok", True)
+        assert len(rig.told) == 1
+
+
+def test_a_tunnel_that_comes_and_goes_is_told(rig: Rig) -> None:
+    rig.tunnel()
+    with rig.announcement.made(reloads=False):
+        assert isinstance(rig.told[1], TunnelDown)
+        rig.up("https://me.example")
+        rig.keeper.is_up = False
+        rig.announcement.down("https://me.example", "it broke")
+        rig.up("https://other.example")
+        _, _, first, down, second = rig.told
+        assert isinstance(first, TunnelUp) and isinstance(second, TunnelUp)
+        assert (first.before, first.server.url) == (None, "https://me.example")
+        assert down == TunnelDown("https://me.example", "it broke")
+        assert (second.before, second.server.url) == ("https://me.example", "https://other.example")
+        assert read().url == "https://other.example" and rig.changes == 3
+
+
+def test_where_no_file_can_be_left_the_server_runs_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with rig.announcement.made(reloads=False):
+        note, ready = rig.told
+    assert isinstance(note, Note) and "other commands will not find" in note.text
+    assert isinstance(ready, Ready)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import nbformat
@@ -15,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.harness import PAYLOADS, payload_bytes, post, request, wait_until
+from tests.zygote import Forked, Zygote
 
 PULL = payload_bytes("pr_create_v3_docs")
 NEW = [path for path in PAYLOADS if not path.stem.startswith("v2_")]
@@ -26,7 +28,28 @@ def hello(payload: WebhookPayload):
     print("hello from", payload.repo.name)
     return {"version": 1}
 """
-URL = "from hfhooks.serving.announce import find_server\nprint(find_server().local_url)"
+URL = "from hfhooks.serving.owner import find_server\nprint(find_server().local_url)"
+
+
+UNTIL = """
+import contextlib, sys, threading, time
+
+@contextlib.contextmanager
+def until(words):
+    written, write = [], sys.stdout.write
+    sys.stdout.write = lambda text: (write(text), written.append(text))[0]
+    yield
+    while words not in "".join(written):
+        time.sleep(0.01)
+    sys.stdout.flush()
+"""
+"""What is printed while no cell runs belongs to one before: a cell has to wait for it."""
+
+
+class ForkedKernel(Forked):
+    """A kernel that has imported what its notebook will."""
+
+    zygote = Zygote("hfhooks.serving.notebook", "ipykernel.kernelapp")
 
 
 class Kernel:
@@ -59,10 +82,13 @@ def error(cell: Any) -> str:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+def kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Any = ForkedKernel
+) -> Iterator[Kernel]:
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "HFHOOKS_STATE_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("HFHOOKS_PORT", "0")
+    monkeypatch.setattr("jupyter_client.launcher.Popen", start)
     client = NotebookClient(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call] # it has few
         timeout=60,
@@ -98,7 +124,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("notebook")
         make: Callable[..., Iterator[Kernel]] = kernel.__wrapped__  # type: ignore[attr-defined]
-        kernels = make(folder, monkeypatch)
+        kernels = make(folder, monkeypatch, subprocess.Popen)
         each = next(kernels)
         each.run(HELLO + "\nhello.run()")
         yield each.url
@@ -106,15 +132,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_what_a_handler_prints_reaches_the_notebook(kernel: Kernel) -> None:
-    # What is printed while no cell runs belongs to one before.
-    handler = HELLO.replace("    return", "    seen.append(1)\n    return")
-    handler = handler.replace("    print(", "    go.wait(60)\n    print(")
-    kernel.run(f"import threading\ngo, seen = threading.Event(), []\n{handler}\nhello.run()")
+    handler = HELLO.replace("    print(", "    go.wait(60)\n    print(")
+    kernel.run(f"{UNTIL}\ngo = threading.Event()\n{handler}\nhello.run()")
     sending = threading.Thread(target=post, args=(kernel.url + "/webhooks/hello", PULL))
     sending.start()
-    waiting = kernel.run(
-        "import time\ngo.set()\nwhile not seen:\n    time.sleep(0.01)\ntime.sleep(1)"
-    )
+    waiting = kernel.run("with until('hello from'):\n    go.set()")
     sending.join()
     assert "hello from" in printed(waiting)
 
@@ -125,8 +147,8 @@ def test_the_kernels_event_loop_is_free_and_its_own(kernel: Kernel) -> None:
     kernel.run("ticking = asyncio.ensure_future(tick())")
     kernel.run(HELLO + "\nhello.run()")
     assert printed(kernel.run("print(before is asyncio.get_running_loop())")) == "True\n"
-    count = "await asyncio.sleep(0.2); print(len(ticks))"
-    assert int(printed(kernel.run(count))) < int(printed(kernel.run(count)))
+    more = "seen = len(ticks)\nwhile len(ticks) == seen:\n    await asyncio.sleep(0.01)\n"
+    assert printed(kernel.run(f"{more}print('goes on')")) == "goes on\n"
 
 
 def test_launch_takes_what_gradio_takes_and_says_that_it_means_nothing(kernel: Kernel) -> None:
@@ -152,12 +174,12 @@ def test_a_wrong_handler_is_refused_in_its_cell_and_the_old_one_stays(kernel: Ke
 
 def test_what_raised_is_tried_again_with_the_new_version(kernel: Kernel) -> None:
     handler = HELLO.replace("return", "go.wait(60)\n    1 / 0\n    return")
-    kernel.run(f"import threading, time\ngo = threading.Event()\n{handler}\nhello.run()")
+    kernel.run(f"{UNTIL}\ngo = threading.Event()\n{handler}\nhello.run()")
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(post, kernel.url + "/webhooks/hello", PULL)
-        assert "again in" in printed(kernel.run("go.set(); time.sleep(2)"))
+        assert "again in" in printed(kernel.run("with until('again in'):\n    go.set()"))
         assert sending.result().json()["status"] in ("retrying", "queued")
-    cell = kernel.run(HELLO + "\ntime.sleep(1)")
+    cell = kernel.run("with until('hello from'):" + indent(HELLO, "    "))
     assert "a delivery retried with the new code" in printed(cell)
     assert "hello from" in printed(cell)
 

@@ -1,86 +1,104 @@
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from hfhooks.dispatch.client import Interrupted, WorkerClient
-from hfhooks.errors import HfhooksError, LoadError
+from hfhooks.errors import Fault, HfhooksError, LoadError
 from hfhooks.http.passage import Site
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.headers import ATTEMPT_HEADER
+from hfhooks.model.happenings import Broken, Happening, Note
 from hfhooks.supervisor import supervisor
-from hfhooks.supervisor.spawn import WorkerProcess
-from hfhooks.supervisor.supervisor import SPARES, Supervisor
-from hfhooks.worker.loading import find_targets
-from tests.harness import JSON
-from tests.wired import until
+from hfhooks.supervisor.child import Worker
+from hfhooks.supervisor.spares import NUMBER
+from hfhooks.supervisor.spawn import Spawned
+from hfhooks.supervisor.supervisor import (
+    CHECK_AFTER,
+    HALF_SAVED,
+    Options,
+    Supervisor,
+)
+from hfhooks.supervisor.targets import find_targets
+from hfhooks.tasks import Tasks
+from tests.harness import JSON, until
+from tests.zygote import Forked
 
 Script = Callable[..., Path]
-ATTEMPT = '{"id": 1}'
-"""As the gateway describes one."""
 HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
 
 
 class Watched:
-    """A supervisor and what it told; the observer of it."""
+    """A supervisor, and the work host that it tells of its worker."""
 
     def __init__(self, path: Path, **options: Any) -> None:
-        self.ready: asyncio.Queue[tuple[WorkerClient, list[Endpoint]]] = asyncio.Queue()
+        self.ready: asyncio.Queue[tuple[Worker, Sequence[Endpoint]]] = asyncio.Queue()
         self.reloads: list[float] = []
-        self.broken: list[HfhooksError] = []
-        self.lost: list[str] = []
-        self.troubles: list[str] = []
-        self.blocked: list[tuple[str | None, list[str]]] = []
-        self.process = WorkerProcess()
+        self.told: list[Happening] = []
+        self.losses = 0
+        self.late: list[tuple[int, int, str]] = []
+        self.faults: list[Fault] = []
+        self.process = Spawned()
+        self.tasks = Tasks(self.faults.append, self.faults.append)
         self.supervisor = Supervisor(
-            lambda: find_targets([str(path)]), self, self.process, **options
+            lambda: find_targets([str(path)]), self, self.tasks, self.process, Options(**options)
         )
 
-    async def start(self) -> tuple[WorkerClient, list[Endpoint]]:
+    async def start(self) -> tuple[Worker, Sequence[Endpoint]]:
         await self.supervisor.start()
         return await self.ready.get()
 
-    async def next(self) -> tuple[WorkerClient, list[Endpoint]]:
-        return await asyncio.wait_for(self.ready.get(), 30)
+    async def next(self) -> tuple[Worker, Sequence[Endpoint]]:
+        async with asyncio.timeout(30):
+            return await self.ready.get()
 
-    def on_ready(
+    def use(
         self,
-        client: WorkerClient,
-        endpoints: list[Endpoint],
+        worker: Worker,
+        endpoints: Sequence[Endpoint],
         site: Site | None,
         reloaded_in: float | None,
     ) -> None:
-        self.ready.put_nowait((client, endpoints))
+        self.ready.put_nowait((worker, endpoints))
         if reloaded_in is not None:
             self.reloads.append(reloaded_in)
 
-    def on_broken(self, error: HfhooksError) -> None:
-        self.broken.append(error)
+    def lose(self) -> None:
+        self.losses += 1
 
-    def on_lost(self, reason: str) -> None:
-        self.lost.append(reason)
+    def amend(self, id: int, number: int, error: str) -> None:
+        self.late.append((id, number, error))
 
-    def on_late_failure(self, id: int, number: int, error: str) -> None: ...
+    def tell(self, happening: Happening) -> None:
+        self.told.append(happening)
 
-    def on_blocked(
-        self, client: WorkerClient, endpoint: str | None, why: str | None, begun: list[str]
-    ) -> None:
-        self.blocked.append((why, begun))
+    @property
+    def broken(self) -> list[HfhooksError]:
+        return [each.error for each in self.told if isinstance(each, Broken)]
 
-    def on_trouble(self, text: str) -> None:
-        self.troubles.append(text)
+    @property
+    def notes(self) -> list[str]:
+        return [each.text for each in self.told if isinstance(each, Note)]
+
+    @property
+    def spares(self) -> list[Worker]:
+        return self.supervisor.spares.workers
+
+    @property
+    def worker(self) -> Worker:
+        assert self.supervisor.worker
+        return self.supervisor.worker
 
 
 @pytest.fixture
-async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
+async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path], Watched]]:
+    monkeypatch.setattr(subprocess, "Popen", Forked)  # tests/worker starts real ones
     watched: list[Watched] = []
 
     def watch(path: Path, **options: Any) -> Watched:
@@ -90,43 +108,56 @@ async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
     yield watch
     for each in watched:
         await each.supervisor.stop(5)
+        await each.tasks.close()
         each.process.close()
+        assert each.faults == []
 
 
-async def posted(client: WorkerClient) -> bytes:
-    connection = await client.connect()
-    headers = [*JSON.items(), (ATTEMPT_HEADER, ATTEMPT)]
-    return (await connection.post("/webhooks/a", headers, b"{}")).body
+def asked(worker: Worker) -> "asyncio.Future[Ending]":
+    """Have the handler called; return what will tell how that ended."""
+    delivery = Recorded("a", 0.0, "", tuple(JSON.items()), b"{}")
+    ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+    worker.attempt(Claim(1, delivery, 1, ""), None, ended.set_result)
+    return ended
 
 
-async def ask(client: WorkerClient) -> bytes:
-    body = await posted(client)
-    client.close()
-    return body
-
-
-async def begun(client: WorkerClient) -> asyncio.Task[bytes]:
-    """Let a handler run that takes its time."""
-    answer = asyncio.create_task(posted(client))
-    await asyncio.sleep(0.05)
-    return answer
+async def ask(worker: Worker) -> bytes:
+    return (await asked(worker)).body
 
 
 async def test_a_worker_is_ready_with_its_endpoints(watch: Any, script: Script) -> None:
-    client, endpoints = await watch(script(HANDLER)).start()
+    worker, endpoints = await watch(script(HANDLER)).start()
     assert [endpoint.name for endpoint in endpoints] == ["a"]
-    assert await ask(client) == b'"a"'
+    assert await ask(worker) == b'"a"'
 
 
-async def test_where_a_unix_socket_will_not_do_a_port_is_used(
-    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_many_are_called_at_once_and_each_answer_finds_its_delivery(
+    watch: Any, script: Script
 ) -> None:
-    deep = tmp_path / ("d" * 100)
-    deep.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    client, _ = await watch(script(HANDLER)).start()
-    assert await ask(client) == b'"a"'
-    assert list(deep.iterdir()) == []
+    text = "import random, time\nfrom hfhooks import webhook_endpoint\n"
+    text += "@webhook_endpoint(max_concurrency=50)\ndef a(payload: dict):\n"
+    text += "    time.sleep(random.random() / 10)\n    return payload['number']\n"
+    worker, _ = await watch(script(text)).start()
+
+    async def one(number: int) -> bytes:
+        body = b'{"number": %d}' % number
+        delivery = Recorded("a", 0.0, "", tuple(JSON.items()), body)
+        ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        worker.attempt(Claim(number, delivery, 1, ""), None, ended.set_result)
+        return (await ended).body
+
+    assert await asyncio.gather(*map(one, range(200))) == [b"%d" % n for n in range(200)]
+
+
+async def test_what_fails_after_the_answer_is_told(watch: Any, script: Script) -> None:
+    text = "from fastapi import BackgroundTasks\nfrom hfhooks import webhook_endpoint\n"
+    text += "@webhook_endpoint\ndef a(tasks: BackgroundTasks): tasks.add_task(lambda: 1 / 0)\n"
+    watched = watch(script(text))
+    worker, _ = await watched.start()
+    assert await ask(worker) == b"null"
+    await until(lambda: watched.late)
+    [(id, number, error)] = watched.late
+    assert (id, number) == (1, 1) and "ZeroDivisionError" in error
 
 
 async def test_a_script_that_cannot_be_loaded_keeps_its_words_and_exit_code(
@@ -146,7 +177,7 @@ async def test_a_fault_of_ours_keeps_nobody_waiting(
         raise TypeError("no such field")
 
     monkeypatch.setattr(Endpoint, "from_json", fail)
-    with pytest.raises(LoadError, match="a fault in hfhooks: TypeError: no such field"):
+    with pytest.raises(Fault, match="a fault in loading: TypeError: no such field"):
         await watch(script(HANDLER)).start()
 
 
@@ -170,44 +201,31 @@ async def test_a_worker_that_dies_is_replaced(watch: Any, script: Script) -> Non
     watched = watch(script(HANDLER))
     await watched.start()
     os.kill(watched.process.pid, signal.SIGKILL)
-    client, _ = await watched.next()
-    assert watched.lost == ["the worker was ended by signal 9; starting another."]
-    assert await ask(client) == b'"a"'
+    worker, _ = await watched.next()
+    assert watched.notes == ["the worker was ended by signal 9; starting another."]
+    assert watched.losses == 1
+    assert await ask(worker) == b'"a"'
 
 
 async def test_a_worker_that_hangs_is_replaced(watch: Any, script: Script) -> None:
     watched = watch(script(HANDLER), ping_every=0.05)
     await watched.start()
     os.kill(watched.process.pid, signal.SIGSTOP)
-    client, _ = await watched.next()
-    assert watched.lost == ["the worker did not answer for 0.3 s; starting another."]
-    assert await ask(client) == b'"a"'
-
-
-async def test_a_worker_that_stands_still_for_a_moment_is_left_alone(
-    watch: Any, script: Script
-) -> None:
-    watched = watch(script(HANDLER), ping_every=0.2)
-    client, _ = await watched.start()
-    os.kill(watched.process.pid, signal.SIGSTOP)
-    await asyncio.sleep(0.5)  # two or three questions
-    os.kill(watched.process.pid, signal.SIGCONT)
-    assert await ask(client) == b'"a"'
-    await asyncio.sleep(1)
-    assert (watched.lost, watched.troubles) == ([], [])
+    worker, _ = await watched.next()
+    assert watched.notes == ["the worker did not answer for 0.3 s; starting another."]
+    assert await ask(worker) == b'"a"'
 
 
 async def test_a_handler_that_blocks_the_others_is_said_and_not_killed(
     watch: Any, script: Script
 ) -> None:
     text = "import time\n" + HANDLER.replace("def a(): ", "async def a(): time.sleep(1); ")
-    watched = watch(script(text), ping_every=0.05)
-    client, _ = await watched.start()
-    assert await ask(client) == b'"a"'
-    assert watched.lost == []
-    [(why, begun)] = watched.blocked
-    assert why and why.startswith("a (") and "should be `def`" in why
-    assert begun == [ATTEMPT]
+    watched = watch(script(text), ping_every=0.2)
+    worker, _ = await watched.start()
+    assert await ask(worker) == b'"a"'
+    [why] = watched.notes
+    assert why.startswith("a (") and "should be `def`" in why
+    assert watched.losses == 0
 
 
 async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, script: Script) -> None:
@@ -218,8 +236,8 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(watch: Any, scrip
     await until(lambda: watched.broken)
     assert "ZeroDivisionError" in str(watched.broken[0])
     script(HANDLER)
-    client, _ = await watched.next()
-    assert await ask(client) == b'"a"'
+    worker, _ = await watched.next()
+    assert await ask(worker) == b'"a"'
 
 
 async def test_a_worker_that_fails_to_load_and_lives_on_is_ended(
@@ -232,54 +250,45 @@ async def test_a_worker_that_fails_to_load_and_lives_on_is_ended(
     os.kill(watched.process.pid, signal.SIGKILL)
     await until(lambda: watched.broken)
     script(HANDLER)
-    client, _ = await watched.next()
-    assert await ask(client) == b'"a"'
+    worker, _ = await watched.next()
+    assert await ask(worker) == b'"a"'
 
 
 async def test_a_worker_that_cannot_even_be_started_is_tried_again(
-    watch: Any, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    watch: Any, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = watch(script(HANDLER))
     await watched.start()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    def refuse() -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(supervisor, "Spawned", refuse)  # as of a machine without room
     os.kill(watched.process.pid, signal.SIGKILL)
     await until(lambda: watched.broken)
-    assert "No such file or directory" in str(watched.broken[0])
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    client, _ = await watched.next()
-    assert await ask(client) == b'"a"'
+    assert "Resource temporarily unavailable" in str(watched.broken[0])
+    monkeypatch.setattr(supervisor, "Spawned", Spawned)
+    worker, _ = await watched.next()
+    assert await ask(worker) == b'"a"'
 
 
-async def test_stopping_ends_the_worker_and_removes_its_socket(
-    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short enough for a socket
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+async def test_stopping_ends_the_worker(watch: Any, script: Script) -> None:
     watched = watch(script(HANDLER))
     await watched.start()
-    assert [path.name for path in folder.glob("*/*")] == ["worker.sock"]
     await watched.supervisor.stop(5)
     assert watched.process.wait(0) == 0
-    assert list(folder.iterdir()) == []
-    folder.rmdir()
 
 
-async def test_sockets_that_killed_servers_left_are_swept_away(
-    watch: Any, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # short enough for a socket
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    dead, alive = (folder / f"hfhooks-{pid}-x" for pid in (process.pid, os.getpid()))
-    for left in (dead, alive):
-        left.mkdir()
-        (left / "worker.sock").touch()
-    watched = watch(script(HANDLER))
-    await watched.start()
-    assert not dead.exists() and alive.exists()
-    await watched.supervisor.stop(5)
-    shutil.rmtree(folder)
+async def test_a_worker_that_says_what_is_no_frame_is_replaced(watch: Any, script: Script) -> None:
+    text = "import os, socket\nfrom hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a():\n"
+    text += (
+        "    for number in range(3, 50):\n        try:\n            os.write(number, b'x' * 99)\n"
+    )
+    text += "        except OSError: pass\n"
+    watched = watch(script(text))
+    worker, _ = await watched.start()
+    assert (await asked(worker)).kind == "crashed"
+    assert (await watched.next())[0] is not worker
 
 
 async def test_a_worker_that_will_not_stop_is_killed(watch: Any, script: Script) -> None:
@@ -305,25 +314,25 @@ async def reloading(watch: Any, script: Script) -> Watched:
 
 async def spares_are_warm(watched: Watched) -> None:
     def are_warm() -> bool:
-        spares = watched.supervisor._spares
-        return len(spares) == SPARES and all(spare.is_warm.is_set() for spare in spares)
+        spares = watched.spares
+        return len(spares) == NUMBER and all(spare.is_warm.is_set() for spare in spares)
 
     await until(are_warm)
 
 
 async def test_a_save_puts_the_new_code_in_service(reloading: Watched, script: Script) -> None:
     script(versioned(2))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
     assert len(reloading.reloads) == 1 and 0 < reloading.reloads[0] < 30
-    assert (reloading.lost, reloading.broken) == ([], [])
+    assert (reloading.losses, reloading.broken) == (0, [])
 
 
 async def test_after_a_save_spares_stand_by_again(reloading: Watched, script: Script) -> None:
     for number in (2, 3, 4):
         script(versioned(number))
-        client, _ = await reloading.next()
-        assert await ask(client) == f'"{number}"'.encode()
+        worker, _ = await reloading.next()
+        assert await ask(worker) == f'"{number}"'.encode()
     await spares_are_warm(reloading)
 
 
@@ -339,25 +348,24 @@ def a():
     return 'old'
 """
     watched = watch(script(slow), reload=True, grace=30)
-    client, _ = await watched.start()
-    answer = await begun(client)
+    worker, _ = await watched.start()
+    answer = asked(worker)
     script(versioned(2))
     new, _ = await watched.next()
     assert await ask(new) == b'"2"'
     (tmp_path / "go-on").touch()
-    assert await answer == b'"old"'
+    assert (await answer).body == b'"old"'
 
 
 async def test_an_old_worker_that_takes_too_long_is_ended(watch: Any, script: Script) -> None:
     slow = HANDLER.replace("return 'a'", "__import__('time').sleep(60)")
     watched = watch(script(slow), reload=True, grace=0.1)
-    client, _ = await watched.start()
-    answer = await begun(client)
+    worker, _ = await watched.start()
+    answer = asked(worker)
     script(versioned(2))
     await watched.next()
-    with pytest.raises(Interrupted):
-        await answer
-    await until(lambda: not watched.supervisor._leaving)
+    assert (await answer).kind == "interrupted"
+    await until(lambda: not psutil.pid_exists(worker.pid))
 
 
 @pytest.mark.parametrize(
@@ -374,40 +382,41 @@ async def test_an_old_worker_that_takes_too_long_is_ended(watch: Any, script: Sc
 async def test_broken_code_is_said_once_and_never_runs(
     reloading: Watched, script: Script, text: str, words: str
 ) -> None:
-    client = reloading.supervisor._worker.client  # type: ignore[union-attr] # it has started
+    worker = reloading.worker
     script(text)
     await until(lambda: reloading.broken)
     assert words in str(reloading.broken[0])
-    assert await ask(client) == b'"1"'
-    await asyncio.sleep(1.5)  # until the files have been looked at again
+    assert await ask(worker) == b'"1"'
+    loop, seen = asyncio.get_running_loop(), asyncio.Event()
+    loop.call_later(1.5 * CHECK_AFTER, seen.set)  # the files are looked at again before that
+    await seen.wait()
     assert len(reloading.broken) == 1 and reloading.ready.empty()
     script(versioned(2))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
 
 
-async def test_a_script_that_never_ends_loading_is_given_up(
-    reloading: Watched, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "LONG_LOAD", 0.2)
-    reloading.supervisor._longest_load = 0.5
+async def test_a_script_that_never_ends_loading_is_given_up(watch: Any, script: Script) -> None:
+    options = {"reload": True, "longest_load": 0.5, "long_load": 0.2}
+    watched = watch(script(versioned(1)), **options)
+    await watched.start()
     script("while True: pass")
-    await until(lambda: reloading.broken)
-    assert "given up" in str(reloading.broken[0])
-    assert any("still loading" in trouble for trouble in reloading.troubles)
+    await until(lambda: watched.broken)
+    assert "given up" in str(watched.broken[0])
+    assert any("still loading" in note for note in watched.notes)
     script(versioned(2))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await watched.next()
+    assert await ask(worker) == b'"2"'
 
 
 async def test_a_newer_save_does_not_wait_for_an_older_one(
     reloading: Watched, script: Script
 ) -> None:
     script("import time; time.sleep(60)")
-    await until(lambda: reloading.supervisor._loading)
+    await until(lambda: reloading.supervisor.loading)
     script(versioned(3))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"3"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"3"'
     assert reloading.broken == []
 
 
@@ -415,11 +424,18 @@ async def test_a_file_that_is_saved_in_two_parts_is_not_broken(
     reloading: Watched, script: Script
 ) -> None:
     whole = versioned(2, "\n@webhook_endpoint\ndef b(): return 'b'\n")
-    for length in (len(whole) // 3, len(whole) // 2, len(whole)):
+    written = asyncio.Event()
+
+    def write(length: int) -> None:
         script(whole[:length])
-        await asyncio.sleep(0.03)
-    client, endpoints = await reloading.next()
-    assert await ask(client) == b'"2"'
+        if length == len(whole):
+            written.set()
+
+    for number, length in enumerate((len(whole) // 3, len(whole) // 2, len(whole))):
+        asyncio.get_running_loop().call_later(number * HALF_SAVED / 4, write, length)
+    await written.wait()
+    worker, endpoints = await reloading.next()
+    assert await ask(worker) == b'"2"'
     assert [endpoint.name for endpoint in endpoints] == ["a", "b"]
     assert reloading.broken == []
 
@@ -435,8 +451,8 @@ async def test_the_first_version_may_be_a_broken_one(watch: Any, script: Script)
     starting = asyncio.create_task(watched.start())
     await until(lambda: watched.broken)
     script(versioned(1))
-    client, _ = await starting
-    assert await ask(client) == b'"1"'
+    worker, _ = await starting
+    assert await ask(worker) == b'"1"'
     assert watched.reloads == []
 
 
@@ -446,49 +462,45 @@ async def test_a_script_that_is_deleted_may_come_back(reloading: Watched, script
     await until(lambda: reloading.broken)
     assert "no such file" in str(reloading.broken[0])
     script(versioned(2))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
 
 
 async def test_spares_that_are_killed_are_replaced(reloading: Watched, script: Script) -> None:
-    killed = {spare.pid for spare in reloading.supervisor._spares}
+    killed = {spare.pid for spare in reloading.spares}
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    await until(lambda: not killed & {spare.pid for spare in reloading.supervisor._spares})
+    await until(lambda: not killed & {spare.pid for spare in reloading.spares})
     await spares_are_warm(reloading)
     script(versioned(2))
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
 
 
 async def test_worker_and_spares_may_be_killed_together(reloading: Watched) -> None:
-    worker = reloading.supervisor._worker
-    assert worker
-    for child in (worker, *reloading.supervisor._spares):
-        os.kill(child.pid, signal.SIGKILL)
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"1"'
+    for each in (reloading.worker, *reloading.spares):
+        os.kill(each.pid, signal.SIGKILL)
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"1"'
     await spares_are_warm(reloading)
 
 
 async def test_a_worker_that_dies_while_a_new_version_loads_is_replaced_by_it(
     reloading: Watched, script: Script
 ) -> None:
-    worker = reloading.supervisor._worker
-    assert worker
     script("import time; time.sleep(0.5)\n" + versioned(2))
-    await until(lambda: reloading.supervisor._loading)
-    os.kill(worker.pid, signal.SIGKILL)
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
-    assert len(reloading.lost) == 1
+    await until(lambda: reloading.supervisor.loading)
+    os.kill(reloading.worker.pid, signal.SIGKILL)
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
+    assert reloading.losses == 1
 
 
 async def test_stopping_ends_the_spares_too(watch: Any, script: Script) -> None:
     watched = watch(script(HANDLER), reload=True)
     await watched.start()
-    await until(lambda: watched.supervisor._spares)
-    pids = [spare.pid for spare in watched.supervisor._spares]
+    await until(lambda: watched.spares)
+    pids = [spare.pid for spare in watched.spares]
     await watched.supervisor.stop(1)
     await until(lambda: not any(map(psutil.pid_exists, pids)))
 
@@ -496,17 +508,17 @@ async def test_stopping_ends_the_spares_too(watch: Any, script: Script) -> None:
 async def test_a_spare_that_is_killed_as_it_is_needed_does_not_matter(
     reloading: Watched, script: Script
 ) -> None:
-    for spare in reloading.supervisor._spares:
+    for spare in reloading.spares:
         os.kill(spare.pid, signal.SIGSTOP)
     script(versioned(2))
-    await until(lambda: reloading.supervisor._loading)
-    chosen = reloading.supervisor._loading
+    await until(lambda: reloading.supervisor.loading)
+    chosen = reloading.supervisor.loading
     assert chosen
     os.kill(chosen.pid, signal.SIGKILL)
-    for other in reloading.supervisor._spares:
+    for other in reloading.spares:
         os.kill(other.pid, signal.SIGCONT)
-    client, _ = await reloading.next()
-    assert await ask(client) == b'"2"'
+    worker, _ = await reloading.next()
+    assert await ask(worker) == b'"2"'
     assert reloading.broken == []
 
 
@@ -514,9 +526,8 @@ async def test_a_spare_that_is_killed_as_it_is_needed_does_not_matter(
 async def test_spares_leave_the_processor_to_others_until_they_are_needed(
     reloading: Watched, script: Script
 ) -> None:
-    for spare in reloading.supervisor._spares:
+    for spare in reloading.spares:
         assert os.sched_getscheduler(spare.pid) == os.SCHED_BATCH
     script(versioned(2))
-    await reloading.next()
-    worker = reloading.supervisor._worker
-    assert worker and os.sched_getscheduler(worker.pid) == os.SCHED_OTHER
+    worker, _ = await reloading.next()
+    assert os.sched_getscheduler(worker.pid) == os.SCHED_OTHER

@@ -1,35 +1,43 @@
-import asyncio
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from hfhooks.supervisor import watcher as module
 from hfhooks.supervisor.watcher import Watcher
-from tests.wired import until
+from hfhooks.tasks import Tasks
+from tests.harness import until
 
 
 class Changes:
     """A watcher and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         self.told: list[Path] = []
-        self.watcher = Watcher(self.told.extend)
+        self.watcher = Watcher(self.told.extend, tasks)
 
     async def begin(self, folder: Path) -> None:
         """Wait until changes in this folder are seen at all."""
-        self.watcher.watch([probe := folder / "probe"])
-        number = 0
-        async with asyncio.timeout(10):
-            while not self.told:
-                number += 1
-                probe.write_text(str(number))
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.1)
+        first, last = folder / "first probe", folder / "last probe"
+        self.watcher.watch([first, last])
+        await self.again(first)
+        last.write_text("")
+        await until(lambda: last in self.told)  # and so all that was written to the first one
         self.told.clear()
+
+    async def again(self, file: Path) -> None:
+        """Write to a file again and again until that is told."""
+        numbers = count()
+
+        def is_told() -> bool:
+            file.write_text(str(next(numbers)))
+            return file in self.told
+
+        await until(is_told)
 
     async def after(self, act: Callable[[], object]) -> list[Path]:
         """Return what is told after something was done."""
@@ -39,8 +47,8 @@ class Changes:
 
 
 @pytest.fixture
-async def changes() -> AsyncIterator[Changes]:
-    changes = Changes()
+async def changes(tasks: Tasks) -> AsyncIterator[Changes]:
+    changes = Changes(tasks)
     yield changes
     changes.watcher.close()
 
@@ -139,11 +147,7 @@ async def test_a_tree_may_begin_where_a_script_is(
 ) -> None:
     (tmp_path / "deep").mkdir()
     changes.watcher.watch_tree(tmp_path)
-    labels, number = tmp_path / "deep" / "labels.json", 0
-    async with asyncio.timeout(10):
-        while labels not in changes.told:
-            labels.write_text(str(number := number + 1))
-            await asyncio.sleep(0.02)
+    await changes.again(tmp_path / "deep" / "labels.json")
 
 
 async def test_what_changed_before_it_was_watched_is_told_at_once(

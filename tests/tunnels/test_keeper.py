@@ -1,14 +1,16 @@
 """What becomes of a public URL: found, lost, found again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from hfhooks.errors import CredentialsError, TunnelError
+from hfhooks.errors import CredentialsError, Fault, TunnelError
+from hfhooks.tasks import Tasks
 from hfhooks.tunnels.keeper import Keeper
-from hfhooks.tunnels.tunnel import Report
+from hfhooks.tunnels.tunnel import Gone, Moved, Tell
+from tests.harness import until
 
 URL, OTHER = "https://a.test", "https://b.test"
 
@@ -25,15 +27,15 @@ class FakeTunnel:
         """What the next openings come to; the last of them again and again."""
         self.opened = self.closed = 0
         self.fails_to_close = False
-        self.report: Report | None = None
+        self.tell: Tell | None = None
 
     @asynccontextmanager
-    async def open(self, local_url: str, report: Report) -> AsyncIterator[str]:
+    async def open(self, local_url: str, tell: Tell) -> AsyncIterator[str]:
         self.opened += 1
         url = self.urls.pop(0) if len(self.urls) > 1 else self.urls[0]
         if isinstance(url, Exception):
             raise url
-        self.report = report
+        self.tell = tell
         try:
             yield url
         finally:
@@ -46,6 +48,8 @@ class World:
     """Which URLs lead here, and what was said about it."""
 
     def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.tasks = Tasks(self.faults.append, self.faults.append)
         self.tunnel = FakeTunnel()
         self.leads_here = {URL}
         self.said: list[str] = []
@@ -54,7 +58,10 @@ class World:
             self.tunnel,
             "http://127.0.0.1:1",
             "/probe",
-            self,
+            self.tasks,
+            up=lambda url: self.said.append(f"up {url}"),
+            down=lambda url, why: self.said.append(f"down {url} {why}"),
+            progress=lambda progress: self.said.append(progress.text),
             answers_within=0.2,
             recovers_within=0.2,
             first_pause=0.001,
@@ -65,26 +72,10 @@ class World:
         self.probes += 1
         return None if url.removesuffix("/probe") in self.leads_here else "closed"
 
-    def on_tunnel_up(self, url: str) -> None:
-        self.said.append(f"up {url}")
-
-    def on_tunnel_down(self, url: str | None, why: str) -> None:
-        self.said.append(f"down {url} {why}")
-
-    def on_tunnel_progress(self, text: str) -> None:
-        self.said.append(text)
-
     @property
-    def report(self) -> Report:
-        assert self.tunnel.report
-        return self.tunnel.report
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the event loop turn until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
+    def tell(self) -> Tell:
+        assert self.tunnel.tell
+        return self.tunnel.tell
 
 
 @pytest.fixture
@@ -92,6 +83,7 @@ async def world() -> AsyncIterator[World]:
     world = World()
     yield world
     await world.keeper.stop()
+    await world.tasks.close()
 
 
 DOWN = f"{URL} does not lead here: closed."
@@ -153,7 +145,7 @@ async def test_with_wrong_credentials_trying_is_no_use(world: World) -> None:
 async def test_a_loss_is_said_once_and_so_is_the_return(world: World) -> None:
     await world.keeper.start(must_open=True)
     world.leads_here.clear()
-    world.report.changed(URL)
+    world.tell(Moved(URL))
     await until(lambda: world.probes > 4)
     assert world.said == [f"up {URL}", f"down {URL} {DOWN}"]
     assert (world.keeper.url, world.keeper.is_up) == (URL, False)
@@ -167,7 +159,7 @@ async def test_one_failure_is_no_loss(world: World) -> None:
     await world.keeper.start(must_open=True)
     answers = [None, "closed"]
     world.keeper._probe = lambda _: answers.pop() if answers else None
-    world.report.changed(URL)
+    world.tell(Moved(URL))
     await until(lambda: not answers)
     assert world.said == [f"up {URL}"]
 
@@ -175,7 +167,7 @@ async def test_one_failure_is_no_loss(world: World) -> None:
 async def test_another_url_is_looked_at_and_said(world: World) -> None:
     await world.keeper.start(must_open=True)
     world.leads_here = {OTHER}
-    world.report.changed(OTHER)
+    world.tell(Moved(OTHER))
     await until(lambda: world.keeper.url == OTHER)
     assert world.said == [f"up {URL}", f"up {OTHER}"]
 
@@ -184,7 +176,7 @@ async def test_one_that_has_ended_is_opened_again(world: World) -> None:
     world.tunnel.urls = [URL, TunnelError("no network"), OTHER]
     world.leads_here = {URL, OTHER}
     await world.keeper.start(must_open=True)
-    world.report.gone("it was killed.")
+    world.tell(Gone("it was killed."))
     await until(lambda: world.keeper.url == OTHER)
     assert world.said == [f"up {URL}", f"down {URL} it was killed.", f"up {OTHER}"]
     assert (world.tunnel.opened, world.tunnel.closed) == (3, 1)
@@ -193,7 +185,7 @@ async def test_one_that_has_ended_is_opened_again(world: World) -> None:
 async def test_one_that_stays_down_is_opened_again(world: World) -> None:
     await world.keeper.start(must_open=True)
     world.leads_here.clear()
-    world.report.changed(URL)
+    world.tell(Moved(URL))
     await until(lambda: world.tunnel.opened > 1)
     assert world.said == [f"up {URL}", f"down {URL} {DOWN}"]
 
@@ -227,6 +219,7 @@ async def test_stopping_closes_it_at_any_time(world: World) -> None:
     starting = asyncio.create_task(world.keeper.start(must_open=True))
     await until(lambda: world.probes)
     await world.keeper.stop()
+    await world.tasks.close()
     assert world.tunnel.closed == 1
     starting.cancel()
 
@@ -236,6 +229,7 @@ async def test_stopping_stops_even_where_closing_fails(world: World) -> None:
     world.tunnel.fails_to_close = True
     async with asyncio.timeout(10):
         await world.keeper.stop()
+    await world.tasks.close()
     assert (world.tunnel.opened, world.tunnel.closed) == (1, 1)
 
 
@@ -257,8 +251,9 @@ async def test_stopping_stops_even_where_it_is_not_heard_at_once(
             return None
 
     monkeypatch.setattr(world.keeper, "_told_within", deaf_once)
-    world.report.changed(URL)
+    world.tell(Moved(URL))
     await until(lambda: calls)
     async with asyncio.timeout(10):
         await world.keeper.stop()
+    await world.tasks.close()
     assert world.tunnel.closed == 1

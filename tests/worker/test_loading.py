@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hfhooks.errors import HfhooksError, LoadError, UsageError
+from hfhooks.errors import HfhooksError, LoadError
 from hfhooks.script.registry import Handler
-from hfhooks.worker.loading import Target, check_syntax, find_targets, load
+from hfhooks.supervisor.targets import find_targets
+from hfhooks.worker.loading import load
 
 Script = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_interpreter")
@@ -109,19 +110,6 @@ def test_several_at_once_and_each_once(script: Script) -> None:
     assert list(loaded(two, one, two)) == ["b", "a"]
 
 
-@pytest.mark.parametrize("name", ["handlers.py", "app.py", "main.py"])
-def test_no_argument_means_a_default_script_here(script: Script, name: str) -> None:
-    script("", "zzz.py")
-    path = script("", name)
-    assert find_targets([]) == find_targets([str(path)])
-
-
-def test_handlers_py_comes_before_app_py(script: Script) -> None:
-    script("", "app.py")
-    path = script("", "handlers.py")
-    assert find_targets([]) == find_targets([str(path)])
-
-
 def test_string_annotations_and_odd_file_names(script: Script) -> None:
     path = script(
         "from __future__ import annotations\n" + ENDPOINT.format("a", "..."), "my-bot.v2.py"
@@ -140,40 +128,6 @@ def test_a_change_within_the_same_second_is_seen(script: Script) -> None:
     path = script(ENDPOINT.format("a", "return 1"))
     assert loaded(path)["a"](None) == 1
     assert loaded(script(ENDPOINT.format("a", "return 2")))["a"](None) == 2
-
-
-@pytest.mark.parametrize(
-    ("argument", "words", "help"),
-    [
-        ("nope.py", "no such file: nope.py", None),
-        ("hooks.py", "no such file: hooks.py", "Did you mean hook.py?"),
-        ("bots/nope", "no such file: bots/nope", None),
-        ("notes.txt", "notes.txt is not a Python script", "Name a .py file."),
-        ("fifo.py", "fifo.py is not a Python script", "Name a .py file."),
-        ("empty", "empty: no Python script in this folder", None),
-        ("no_such_module", "no such file or module: no_such_module", None),
-        ("hook:app", "no such file or module: hook:app", "Name the script or module only: hook"),
-    ],
-)
-def test_what_is_not_there_is_wrong_usage(
-    script: Script, tmp_path: Path, argument: str, words: str, help: str | None
-) -> None:
-    script("", "hook.py")
-    script("", "notes.txt")
-    (tmp_path / "empty").mkdir()
-    import os
-
-    os.mkfifo(tmp_path / "fifo.py")
-    with pytest.raises(UsageError) as caught:
-        find_targets([argument])
-    assert words in str(caught.value)
-    assert caught.value.help == help
-    assert caught.value.exit_code == 2
-
-
-def test_nothing_to_serve_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match=r"no handlers\.py, app\.py or main\.py here"):
-        find_targets([])
 
 
 def test_a_script_without_endpoints(script: Script) -> None:
@@ -265,18 +219,6 @@ def test_a_page_with_a_password_is_never_served_without_it(script: Script) -> No
 def test_a_failed_import_leaves_no_module_behind(script: Script) -> None:
     failure(script("1 / 0", "broken_one.py"))
     assert "broken_one" not in sys.modules
-
-
-def test_a_target_is_called_what_a_person_would_call_it(script: Script) -> None:
-    assert find_targets([str(script(""))])[0].label == "app.py"
-    assert Target("my.bot", ("/",)).label == "my.bot"
-
-
-def test_an_empty_script_is_named_also_after_a_module(script: Script) -> None:
-    path = script("")
-    targets = [Target("some_module", ()), Target("app", (), str(path))]
-    with pytest.raises(LoadError, match=r"app\.py: no endpoint found"):
-        check_syntax(targets, [])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hfhooks.worker.loading import find_targets, load
+from hfhooks.supervisor.targets import find_targets
+from hfhooks.worker.loading import load
 from hfhooks.worker.preload import leading_imports, preload
 
 Script = Callable[..., Path]

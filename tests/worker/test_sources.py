@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hfhooks.errors import LoadError
-from hfhooks.worker.loading import find_targets, load
+from hfhooks.supervisor.targets import find_targets
+from hfhooks.worker.loading import load
 from hfhooks.worker.sources import fresh_finder, local_files
 
 Script = Callable[..., Path]

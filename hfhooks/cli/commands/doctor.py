@@ -4,23 +4,26 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfhooks.cli.journals import state_root
-from hfhooks.console.text import Check, print_checks, print_data, progress
+from hfhooks.cli.journals import known_journals, now, reading, script_of, state_root
+from hfhooks.cli.options import AsJson
+from hfhooks.console.output import print_data, progress
+from hfhooks.console.tables import Check, print_checks
 from hfhooks.errors import HfhooksError
-from hfhooks.journal.sqlite.folders import journals
+from hfhooks.journal import Reading, engine_version
 from hfhooks.private import check_private
 from hfhooks.secret import advice, environment_secrets
-from hfhooks.serving.announce import running_servers
+from hfhooks.serving.owner import running_servers
+from hfhooks.supervisor.targets import DEFAULT_SCRIPTS, find_targets
 from hfhooks.version import __version__
-from hfhooks.worker.loading import DEFAULT_SCRIPTS, find_targets
 
 if TYPE_CHECKING:
     from hfhooks.settings import Settings
@@ -29,7 +32,6 @@ ScriptToLoad = Annotated[
     str | None,
     typer.Argument(metavar="[SCRIPT]", help="A script to load. Default: that of this folder."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 LIBRARIES = (
     "fastapi",
@@ -84,10 +86,8 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
 
 
 def _python() -> Check:
-    from hfhooks.journal.sqlite.reading import VERSION
-
     found = [f"{name} {found}" for name in LIBRARIES if (found := _version(name))]
-    known = ", ".join([*found, f"SQLite {VERSION}"])
+    known = ", ".join([*found, engine_version()])
     system = f"{platform.system()} {platform.machine()}"
     text = f"hfhooks {__version__}, Python {platform.python_version()}, {system}; {known}"
     return Check("ok", "versions", text)
@@ -173,17 +173,24 @@ def _state() -> Iterator[Check]:
 
 
 def _journals() -> Iterator[Check]:
-    from hfhooks.journal.sqlite.records import Records
-
-    found = journals(state_root())
-    for path in found[:MOST_JOURNALS]:
+    found = known_journals()
+    for url in found[:MOST_JOURNALS]:
         try:
-            with closing(Records(path)) as records:
-                yield Check("ok", "journal", f"{path.parent.name}: {records.health()}")
+            with reading(url) as journal:
+                yield Check("ok", "journal", f"{script_of(url)}: {_holds(journal)}")
         except HfhooksError as error:
             yield Check("error", "journal", str(error), error.help)
     if not found:
         yield Check("ok", "journal", "none yet.")
+
+
+def _holds(journal: Reading) -> str:
+    """Say in a few words what is in it. Raises `JournalError` if it is damaged."""
+    now(journal.check())
+    numbers: Counter[str] = Counter()
+    for (_, status), number in now(journal.counts()).items():
+        numbers[status] += number
+    return ", ".join(f"{numbers[status]} {status}" for status in sorted(numbers)) or "empty"
 
 
 def _servers() -> Iterator[Check]:
@@ -203,7 +210,7 @@ def _script(script: str | None) -> Iterator[Check]:
 
     targets = find_targets([script] if script else [])
     with progress(f"loading {targets[0].label} …"):
-        names = [endpoint["name"] for endpoint in endpoints_of(targets)]
+        names = [endpoint.name for endpoint in endpoints_of(targets)]
     yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")
 
 

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import Port, Script, journal_path, named, server_if_any
 from hfhooks.cli.completion import delivery_ids
-from hfhooks.console.text import print_verdicts, progress
+from hfhooks.cli.journals import named, now, opened, server_if_any
+from hfhooks.cli.options import AsJson, Port, Script
+from hfhooks.console.output import progress
+from hfhooks.console.tables import print_verdicts
 from hfhooks.errors import StartError
-from hfhooks.serving.sender import Endpoints, verdicts
+from hfhooks.model.sending import Endpoints, verdicts
 
 Payload = Annotated[
     str,
@@ -18,7 +20,6 @@ Payload = Annotated[
         autocompletion=delivery_ids,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 
 def explain(
@@ -43,16 +44,14 @@ def explain(
 def _endpoints(port: int | None, script: str | None) -> Endpoints:
     if script is not None:
         from hfhooks.serving.offline import endpoints_of
-        from hfhooks.worker.loading import find_targets
+        from hfhooks.supervisor.targets import find_targets
 
         with progress(f"loading {script} …"):
             return endpoints_of(find_targets([script]))
     if server := server_if_any(port):
-        return server.endpoints
-    from hfhooks.journal.sqlite.memory import known
-
+        return [each.endpoint for each in server.endpoints]
     try:
-        folder = journal_path(port, script).parent
+        with opened(port) as journal:
+            return [each.endpoint for each in now(journal.endpoints())]
     except StartError as error:
         raise StartError("no server is running.", "Name a script: --script app.py") from error
-    return [endpoint.described() for endpoint in known(folder)]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hfhooks.cli.completion import words
-from hfhooks.console.text import print_note
+from hfhooks.console.output import print_note
 from hfhooks.errors import UsageError
 from hfhooks.model.events import nearest
 

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from hfhooks.console.text import print_data, print_note
-from hfhooks.serving.announce import find_server
+from hfhooks.cli.options import Port
+from hfhooks.console.output import print_data, print_note
+from hfhooks.model import views
+from hfhooks.serving.owner import find_server
 
 Local = Annotated[bool, typer.Option("--local", help="The URLs on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, as in the ready line.")]
-Port = Annotated[int | None, typer.Option(help="The server on this port, when several run.")]
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Wait that long for a server to be ready.")
 ]
@@ -29,12 +30,12 @@ def print_urls(
     """
     server = find_server(port, wait)
     if as_json:
-        print_data(json.dumps(server.described()))
+        print_data(json.dumps(views.server(server)))
         return
-    if server.url == server.local_url and not local:
+    if not (server.is_public or local):
         print_note("no tunnel is open: these URLs work on this machine only.")
     elif not (server.is_up or local):
         print_note("the tunnel is down: nothing arrives by these URLs for now.")
     base = server.local_url if local else server.url
-    for endpoint in server.endpoints:
-        print_data(base + endpoint["path"])
+    for each in server.endpoints:
+        print_data(base + each.endpoint.path)

@@ -11,26 +11,22 @@ from typing import Annotated, Any
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import MOST, Port, Since, To, named, opened, since_when
 from hfhooks.cli.completion import delivery_ids
-from hfhooks.console.text import print_data, print_note, print_sent, print_verdicts, progress
+from hfhooks.cli.journals import named, now, opened
+from hfhooks.cli.options import MOST, AsJson, Port, Set, Since, To, since_when
+from hfhooks.console.output import print_data, print_note, print_sent, progress
+from hfhooks.console.tables import print_verdicts
 from hfhooks.errors import UsageError
+from hfhooks.model import views
+from hfhooks.model.delivery import Wanted
 from hfhooks.model.exported import Exported, encoded
 from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.running_server import RunningServer
 from hfhooks.model.samples import changes_of, edited
-from hfhooks.serving.announce import RunningServer, find_server
-from hfhooks.serving.sender import (
-    JSON,
-    Endpoints,
-    Request,
-    Sent,
-    endpoint_path,
-    post,
-    replayed,
-    send,
-    verdicts,
-)
-from hfhooks.worker.loading import find_targets
+from hfhooks.model.sending import JSON, Endpoints, Request, Sent, replayed, verdicts
+from hfhooks.model.sending import named as endpoint_named
+from hfhooks.serving.owner import find_server, post, send
+from hfhooks.supervisor.targets import find_targets
 
 Payloads = Annotated[
     list[str] | None,
@@ -47,14 +43,6 @@ Last = Annotated[
     ),
 ]
 Failed = Annotated[bool, typer.Option("--failed", help="All deliveries that failed for good.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Another value, such as repo.name=me/x; null takes a key away.",
-    ),
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say which endpoint would get it and why, send nothing.")
 ]
@@ -70,7 +58,6 @@ AllowRemote = Annotated[
     bool, typer.Option("--allow-remote", help="The URL may be on another machine.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Replay many without being asked.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 MANY = 100
 """Deliveries beyond which a person is asked first."""
@@ -137,15 +124,13 @@ def _chosen(
     last: int, failed: bool, since: str | None, port: int | None, script: str | None
 ) -> list[Exported]:
     """Return the deliveries that options choose, the oldest first."""
-    from hfhooks.journal.sqlite.records import Wanted
-
-    status = "failed" if failed else None
-    wanted = Wanted(status=status, since=since_when(since), limit=last or MOST)
-    with opened(port, script) as records:
-        rows = records.summaries(wanted)[::-1]
+    statuses = ("failed",) if failed else ()
+    wanted = Wanted(statuses=statuses, since=since_when(since), limit=last or MOST)
+    with opened(port, script) as journal:
+        rows = now(journal.list(wanted))[::-1]
         # What failed again when it was replayed is there twice.
-        chosen = [row.id for row in rows if not (failed and row.is_replay)]
-        found = [records.delivery(id) for id in chosen]
+        chosen = [row.id for row in rows if not (failed and row.origin == "replay")]
+        found = [now(journal.get(id)) for id in chosen]
     if not found:
         print_note("no deliveries.")
     return [Exported.of(delivery) for delivery in found if delivery]
@@ -175,9 +160,9 @@ def _call_all(
             with progress(f"loading {script} …"):
                 handlers = await stack.enter_async_context(loaded(find_targets([script])))
             if dry_run:
-                _explain_all(handlers.described, found, to, as_json)
+                _explain_all(handlers.endpoints, found, to, as_json)
                 return False
-            requests = [replayed(handlers.described, one, to) for one in found]
+            requests = [replayed(handlers.endpoints, one, to) for one in found]
             sent = [
                 _shown(await handlers.call(request, one.payload), as_json)
                 for request, one in zip(requests, found, strict=True)
@@ -191,10 +176,11 @@ def _send_all(
     server: RunningServer, found: Sequence[Exported], to: str | None, dry_run: bool, as_json: bool
 ) -> bool:
     """Send one after the other; tell whether a handler failed."""
+    endpoints = [each.endpoint for each in server.endpoints]
     if dry_run:
-        _explain_all(server.endpoints, found, to, as_json)
+        _explain_all(endpoints, found, to, as_json)
         return False
-    calls = [partial(send, server, replayed(server.endpoints, one, to)) for one in found]
+    calls = [partial(send, server, replayed(endpoints, one, to)) for one in found]
     return _in_turn(calls, as_json)
 
 
@@ -211,7 +197,7 @@ def _in_turn(calls: Sequence[Callable[[], Sent]], as_json: bool) -> bool:
 def _shown(sent: Sent, as_json: bool) -> bool:
     """Show what became of one; tell whether a handler failed."""
     if as_json:
-        print_data(json.dumps(sent.as_json()))
+        print_data(json.dumps(views.sent(sent)))
     else:
         print_sent(sent)
     return sent.has_failed
@@ -247,9 +233,7 @@ def _explain_all(
 ) -> None:
     """Say which endpoint would get a delivery, and why the others would not."""
     for one in found:
-        said = verdicts(endpoints, one.payload)
-        if name := to or one.endpoint:
-            path = endpoint_path(endpoints, name)
-            said = [(each, why) for each, why in said if f"/webhooks/{each}" == path]
-        print_verdicts(said, as_json=as_json)
+        name = to or one.endpoint
+        asked = [endpoint_named(endpoints, name)] if name else endpoints
+        print_verdicts(verdicts(asked, one.payload), as_json=as_json)
         replayed(endpoints, one, to)  # says what would keep it from being sent

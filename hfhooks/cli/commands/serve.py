@@ -1,6 +1,7 @@
 """`hfhooks serve`: the main job."""
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +9,10 @@ import typer
 
 from hfhooks.cli.completion import words
 from hfhooks.cli.keyboard import has_keyboard
-from hfhooks.console.text import Console
-from hfhooks.supervisor.spawn import WorkerProcess
-from hfhooks.worker.loading import find_targets
+from hfhooks.console.json_lines import JsonLines
+from hfhooks.console.text import Notes, Text
+from hfhooks.supervisor.spawn import Spawned
+from hfhooks.supervisor.targets import find_targets
 
 Scripts = Annotated[
     list[str] | None,
@@ -119,6 +121,15 @@ StateDir = Annotated[
         metavar="FOLDER",
     ),
 ]
+Journal = Annotated[
+    str | None,
+    _setting(
+        "journal",
+        "URL of the journal to record them in.",
+        "one of this script's own, in the state folder",
+        metavar="URL",
+    ),
+]
 KeepDays = Annotated[
     float | None,
     _setting("keep_days", "Delete finished deliveries that are older.", "30", metavar="DAYS"),
@@ -131,7 +142,7 @@ KeepMib = Annotated[
     float | None,
     _setting("keep_mib", "Delete the oldest beyond so many MiB.", "256", metavar="MIB"),
 ]
-JsonLines = Annotated[
+AsJsonLines = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line on stdout, for programs.")
 ]
 
@@ -153,10 +164,11 @@ def serve(
     watch: Watch = None,
     verbose: Verbose = None,
     state_dir: StateDir = None,
+    journal: Journal = None,
     keep_days: KeepDays = None,
     keep_deliveries: KeepDeliveries = None,
     keep_mib: KeepMib = None,
-    json_lines: JsonLines = False,
+    json_lines: AsJsonLines = False,
 ) -> None:
     """Serve the webhook handlers of scripts.
 
@@ -173,10 +185,10 @@ def serve(
       hfhooks serve app.py --public-url https://hooks.example.com
       WEBHOOK_SECRET=... hfhooks serve my_package.handlers --json
     """
-    with closing(context.obj or WorkerProcess()) as process:
+    with closing(context.obj or Spawned()) as process:
         targets = find_targets(scripts or [])
         # A worker is warming up meanwhile: what this process needs is imported beside it.
-        from hfhooks.serving import node
+        from hfhooks.serving.program import serve_until_signal
         from hfhooks.settings import load_settings
 
         settings = load_settings(
@@ -194,12 +206,20 @@ def serve(
             watch=watch or None,
             verbose=verbose,
             state_dir=state_dir,
+            journal=journal,
             keep_days=keep_days,
             keep_deliveries=keep_deliveries,
             keep_mib=keep_mib,
         )
-        is_attended = has_keyboard() and not json_lines
-        how_to_stop = "Press Ctrl-C to stop" + (", h for other keys." if is_attended else ".")
-        console = Console(json_lines, how_to_stop=how_to_stop, verbose=settings.verbose)
-        code = node.serve(scripts or [], targets, settings, process, console, is_attended)
+        names = (scripts or [], targets, settings, process)
+        if json_lines:
+            code = serve_until_signal(*names, [JsonLines(), Notes(verbose=settings.verbose)])
+        elif has_keyboard():
+            from hfhooks.cli.keys import attended
+
+            how_to_stop = "Press Ctrl-C to stop, h for other keys."
+            text = Text(how_to_stop=how_to_stop, verbose=settings.verbose)
+            code = serve_until_signal(*names, [text], partial(attended, text))
+        else:
+            code = serve_until_signal(*names, [Text(verbose=settings.verbose)])
         raise typer.Exit(code)

@@ -9,14 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import Port, To
 from hfhooks.cli.completion import event_names
-from hfhooks.console.text import print_data, print_note, print_sent, progress
+from hfhooks.cli.options import AsJson, Port, Set, To
+from hfhooks.console.output import print_data, print_note, print_sent, progress
 from hfhooks.errors import UsageError
+from hfhooks.model import views
 from hfhooks.model.exported import encoded
+from hfhooks.model.headers import ORIGIN_HEADER
+from hfhooks.model.running_server import RunningServer
 from hfhooks.model.samples import SAMPLES, changes_of, samples
-from hfhooks.serving.announce import RunningServer, find_server
-from hfhooks.serving.sender import Request, Sent, choose, endpoint_path, send, wants
+from hfhooks.model.sending import JSON, Request, Sent, choose
+from hfhooks.model.sending import named as endpoint_named
+from hfhooks.serving.owner import find_server, send
 
 EventName = Annotated[
     str | None,
@@ -36,14 +40,6 @@ Pr = Annotated[
 ]
 Comment = Annotated[str | None, typer.Option(metavar="TEXT", help="What a comment says.")]
 Private = Annotated[bool, typer.Option("--private", help="The repository is private.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Another value, such as repo.headSha=abc; null takes a key away.",
-    ),
-]
 Save = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Write the payload there, - for stdout, and send nothing."),
@@ -53,7 +49,6 @@ Every = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, max=86_400, help="The pause between two.")
 ]
 List = Annotated[bool, typer.Option("--list", help="Name the events, and send nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 
 def trigger(
@@ -138,20 +133,21 @@ def _requests(
     server: RunningServer, payloads: list[Mapping[str, Any]] | list[dict[str, Any]], to: str | None
 ) -> Iterable[Request]:
     """Yield what is sent: what goes with the first payload only where an endpoint wants it."""
+    endpoints = [each.endpoint for each in server.endpoints]
     for number, payload in enumerate(payloads):
-        if number and not any(wants(endpoint, payload) for endpoint in server.endpoints):
+        is_wanted = any(each.filter.mismatch(payload) is None for each in endpoints)
+        if number and not is_wanted:
             continue
-        path = endpoint_path(server.endpoints, to) if to else choose(server.endpoints, payload)
-        body = encoded(payload)
-        yield Request(path, body, {"content-type": "application/json"})
+        endpoint = endpoint_named(endpoints, to) if to else choose(endpoints, payload)
+        yield Request(endpoint.path, encoded(payload), JSON)
 
 
 def _send(server: RunningServer, request: Request, as_json: bool) -> Sent:
-    headers = {**request.headers, "webhook-id": str(uuid.uuid4())}
+    headers = {**request.headers, "webhook-id": str(uuid.uuid4()), ORIGIN_HEADER: "trigger"}
     with progress("waiting for the handler …"):
         sent = send(server, Request(request.path, request.body, headers))
     if as_json:
-        print_data(json.dumps(sent.as_json()))
+        print_data(json.dumps(views.sent(sent)))
     else:
         print_sent(sent)
     return sent

@@ -1,345 +1,231 @@
-"""Every delivery and every attempt, in SQLite. All SQL that writes is here.
+"""The journal in a SQLite file, for one process: what waits is in memory too.
 
-A delivery is on disk before anyone hears that it was accepted.
+The lock on the file is the lease of all claims: they are void when the process that made them ends,
+and the next one to open the file finds them.
 """
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pydantic_core import to_json
+from hfhooks.errors import JournalError, JournalFull
+from hfhooks.journal.due import Waiting
+from hfhooks.journal.sqlite import writing
+from hfhooks.journal.sqlite.database import open_database
+from hfhooks.journal.sqlite.in_thread import ThreadReading
+from hfhooks.journal.sqlite.pruning import MIB, prune
+from hfhooks.journal.sqlite.reading import Reader
+from hfhooks.journal.telling import Telling
+from hfhooks.journal.unfinished import Unfinished
+from hfhooks.model.condition import Condition
+from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Verdict, Wanted
+from hfhooks.model.endpoint import Published
+from hfhooks.model.retention import Retention
 
-from hfhooks.errors import JournalError
-from hfhooks.journal.sqlite.database import Database, give_back, open_database, used_bytes
-from hfhooks.journal.sqlite.records import (
-    IDS,
-    KEPT_ANSWER,
-    SELECT_ATTEMPTS,
-    SELECT_ONE,
-    Attempt,
-    Delivery,
-    delivery_of,
-)
+__all__ = ["SqliteJournal"]
 
-__all__ = ["Journal", "Retention", "Unfinished", "open_journal"]
-
-SCHEMA_VERSION = 2
-SCHEMA = """
-CREATE TABLE deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    endpoint TEXT NOT NULL,
-    received_at REAL NOT NULL,
-    webhook_id TEXT,
-    event TEXT,
-    repo TEXT,
-    query TEXT NOT NULL,
-    headers TEXT NOT NULL,
-    is_replay INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    due_at REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    started_at REAL
-);
-CREATE INDEX deliveries_unfinished ON deliveries (id)
-    WHERE status IN ('queued', 'running', 'retrying');
-CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id)
-    WHERE webhook_id IS NOT NULL AND NOT is_replay AND status NOT IN ('failed', 'ignored');
--- Apart, because SQLite writes a row anew, with all that is in it, whenever its status changes.
-CREATE TABLE bodies (
-    delivery_id INTEGER PRIMARY KEY REFERENCES deliveries ON DELETE CASCADE,
-    body BLOB NOT NULL
-);
-CREATE TABLE attempts (
-    delivery_id INTEGER NOT NULL REFERENCES deliveries ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    started_at REAL NOT NULL,
-    duration REAL NOT NULL,
-    status TEXT NOT NULL,
-    http_status INTEGER,
-    answer BLOB NOT NULL,
-    error TEXT,
-    PRIMARY KEY (delivery_id, number)
-) WITHOUT ROWID;
-"""
-
-# What conflicts is a duplicate.
-INSERT = """
-INSERT INTO deliveries
-    (endpoint, received_at, webhook_id, event, repo, query, headers, is_replay, status)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-"""
-INSERT_BODY = "INSERT INTO bodies VALUES (?, ?)"
-SELECT_EARLIER = """
-SELECT id FROM deliveries
-WHERE endpoint = ? AND webhook_id = ?
-    AND webhook_id IS NOT NULL AND NOT is_replay AND status NOT IN ('failed', 'ignored')
-"""
-CLAIM = "UPDATE deliveries SET status = 'running', attempts = ?, started_at = ? WHERE id = ?"
-# An attempt ends once, and never after a later one has begun.
-FINISH = """
-UPDATE deliveries SET status = :status, due_at = :due_at, attempts = :number
-WHERE id = :id AND attempts <= :number AND status IN ('queued', 'running', 'retrying')
-    AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND number = :number)
-"""
-INSERT_ATTEMPT = """
-INSERT INTO attempts (delivery_id, number, started_at, duration, status, http_status, answer, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-FAIL_ATTEMPT = """
-UPDATE attempts SET status = 'failed', error = ? WHERE delivery_id = ? AND number = ?
-"""
-FAIL_DELIVERY = """
-UPDATE deliveries SET status = 'failed' WHERE id = ? AND attempts = ? AND status = 'succeeded'
-"""
-# Not where the Hub has sent it again meanwhile.
-REQUEUE = """
-UPDATE OR IGNORE deliveries SET status = 'queued', due_at = NULL
-WHERE id = ? AND status = 'failed'
-"""
-SELECT_FAILED = "SELECT id FROM deliveries WHERE status = 'failed' ORDER BY id"
-DELETE_OLDER = """
-DELETE FROM deliveries WHERE id IN (
-    SELECT id FROM deliveries
-    WHERE received_at < ? AND status NOT IN ('queued', 'running', 'retrying') LIMIT ?
-)
-"""
-RECOVER = """
-INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
-    SELECT id, attempts, started_at, 0, 'interrupted', x'' FROM deliveries
-    WHERE status = 'running';
-UPDATE deliveries SET status = 'queued', due_at = NULL WHERE status IN ('running', 'retrying');
-"""
-SELECT_UNFINISHED = """
-SELECT id, endpoint,
-    EXISTS (SELECT 1 FROM attempts WHERE delivery_id = id AND status = 'crashed') AS has_crashed
-FROM deliveries WHERE status IN ('queued', 'running', 'retrying') ORDER BY id
-"""
-SELECT_OLDEST_FINISHED = """
-SELECT id, received_at, length(body) FROM deliveries JOIN bodies ON delivery_id = id
-WHERE status NOT IN ('queued', 'running', 'retrying') ORDER BY id LIMIT ?
-"""
-
-KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
-"""Headers that may be written to disk; never the secret, cookies or authorization."""
-MIB = 1024 * 1024
+KEEP = Retention()
 MIN_FREE = 64 * MIB
 """Bytes that must be free on the disk to record a delivery: what becomes of it needs room too."""
+MOST_UNFINISHED = 10_000
+"""Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
 MOST_PRUNED = 200
-MOST_PRUNED_BYTES = 4 * MIB
-"""Deliveries, and bytes of them, that are deleted at once, so that no commit waits long."""
+"""Deliveries that are deleted at once, so that no commit waits long."""
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """A delivery that still wants a handler, without its content."""
+class SqliteJournal(Telling, ThreadReading):
+    """A journal in a file that no other process writes to, for as long as this one has it.
 
-    id: int
-    endpoint: str
-    has_crashed: bool
-    """The worker died while its handler ran."""
+    Whatever is unfinished in it is queued. `owner` is what others are told who want it too. Without
+    a `retention` nothing is deleted. Raises `JournalError` when another process has it, or it
+    cannot be used. Everything is called on the thread of the running loop.
+    """
 
-
-@dataclass(frozen=True)
-class Retention:
-    """How long finished deliveries are kept: until the first of these limits is reached."""
-
-    days: float = 30
-    deliveries: int = 10_000
-    mib: float = 256
-
-
-class Journal:
-    """Records deliveries and attempts; `open_journal` makes one."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._claims: dict[int, tuple[int, float, int]] = {}
-        """Those that are not written yet, and need not be if the attempt ends before."""
-        self.path = database.path
-
-    @property
-    def failure(self) -> JournalError | None:
-        """Why nothing can be recorded any more, when the disk has failed."""
-        return self._database.failure
-
-    def on_failure(self, tell: Callable[[JournalError], None]) -> None:
-        """Have that told, in another thread, when it happens."""
-        self._database.on_failure = tell
-
-    async def record(self, delivery: Delivery) -> Delivery:
-        """Return the delivery with its id once it is on disk.
-
-        If the Hub has sent it before and it has not failed, what comes back has the status
-        `duplicate` and the id of the earlier one. Raises `JournalError`.
-        """
-        insert = partial(_insert, delivery=delivery)
-        id, status = await self._database.commit(insert, is_new=True)
-        return delivery.but(id=id, status=status)
-
-    def claim(self, delivery: Delivery, started_at: float) -> Delivery:
-        """Note that an attempt starts, without waiting for the disk."""
-        number = delivery.attempts + 1
-        self._claims[delivery.id] = (number, started_at, delivery.id)
-        self._database.submit(partial(self._write_claim, id=delivery.id))
-        return delivery.but(attempts=number, status="running")
-
-    def _write_claim(self, connection: sqlite3.Connection, id: int) -> None:
-        if claim := self._claims.pop(id, None):
-            connection.execute(CLAIM, claim)
-
-    async def finish(
-        self, delivery: Delivery, attempt: Attempt, status: str, due_at: float | None = None
-    ) -> bool:
-        """Keep how an attempt ended and what that makes of the delivery.
-
-        Returns False, and keeps nothing, if that attempt has ended already or another one has
-        begun. Raises `JournalError`.
-        """
-        self._claims.pop(delivery.id, None)
-        ending = {"id": delivery.id, "number": attempt.number, "status": status, "due_at": due_at}
-
-        def end(connection: sqlite3.Connection) -> bool:
-            if not connection.execute(FINISH, ending).rowcount:
-                return False
-            connection.execute(INSERT_ATTEMPT, (delivery.id, *vars(attempt.cut()).values()))
-            return True
-
-        return await self._database.commit(end, can_wait=True)
-
-    async def fail(self, id: int, number: int, error: str) -> None:
-        """Note that what an attempt left to be done after its answer has failed.
-
-        Raises `JournalError`.
-        """
-
-        def amend(connection: sqlite3.Connection) -> None:
-            connection.execute(FAIL_ATTEMPT, (error[-KEPT_ANSWER:], id, number))
-            connection.execute(FAIL_DELIVERY, (id, number))
-
-        await self._database.commit(amend, can_wait=True)
-
-    async def requeue(self, id: int) -> bool:
-        """Let a delivery that failed for good be handled again; tell whether it may be.
-
-        Raises `JournalError`.
-        """
-        if id not in IDS:
-            return False
-        return await self._database.commit(
-            lambda connection: connection.execute(REQUEUE, (id,)).rowcount == 1
+    def __init__(
+        self,
+        path: Path,
+        *,
+        owner: str = "another server",
+        retention: Retention | None = KEEP,
+        min_free: int = MIN_FREE,
+        most_unfinished: int = MOST_UNFINISHED,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        Telling.__init__(self)
+        self.path = path
+        self._owner = owner
+        self._now = now
+        self._most_unfinished = most_unfinished
+        self._unfinished = Unfinished(lambda: self._tell_due(), now)
+        self._database = open_database(
+            path,
+            holder=owner,
+            prepare=partial(writing.prepare, path=path),
+            chore=lambda connection: retention is not None and prune(connection, retention, now()),
+            min_free=min_free,
+            on_failure=lambda error: self.become(Condition("failed", error)),
         )
+        try:
+            reader = Reader(path)
+            for left in reader.unfinished():
+                since = left.received_at if left.due_at is None else left.due_at
+                waiting = Waiting(since, left.id, left.endpoint, left.has_crashed)
+                self._unfinished.wait(waiting, is_due=left.due_at is None)
+        except BaseException:
+            self._database.close()
+            raise
+        ThreadReading.__init__(self, reader)
+
+    def record(
+        self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
+    ) -> None:
+        recorded = partial(self._recorded, delivery, done)
+        if len(self._unfinished) >= self._most_unfinished:
+            full = JournalFull(f"{self._most_unfinished} deliveries wait for their handlers.")
+            asyncio.get_running_loop().call_soon(recorded, full)
+            return
+        taken_at = self._now() if take and delivery.status == "queued" else None
+        insert = partial(writing.insert, delivery=delivery, taken_at=taken_at)
+        self._database.write(insert, recorded, is_new=True)
+
+    def _recorded(
+        self,
+        delivery: Recorded,
+        done: Callable[[Stored | JournalError], None],
+        result: tuple[int, str] | JournalError,
+    ) -> None:
+        if isinstance(result, JournalError):
+            if isinstance(result, JournalFull):
+                self.become(Condition("full", result))
+            done(result)
+            return
+        if self.condition.state == "full":
+            self.become(Condition())
+        id, status = result
+        claim = None
+        if status == "running":
+            self._unfinished.hold(id, 1)
+            claim = Claim(id, delivery, 1, self._owner)
+        elif status == "queued":
+            waiting = Waiting(delivery.received_at, id, delivery.endpoint, delivery=delivery)
+            self._unfinished.wait(waiting)
+        if status != "duplicate":
+            self._changes.tell((id,))
+        done(Stored(id, status, claim))
+
+    async def claim(self, room: Mapping[str, int], crashed: int = 1) -> Sequence[Claim]:
+        taken = self._unfinished.take(room, crashed)
+        unread = [each.id for each in taken if each.delivery is None]
+        read = await self._reads.call(self._reader.some, unread) if unread else {}
+        claims = []
+        for id, delivery in ((each.id, each.delivery or read.get(each.id)) for each in taken):
+            if delivery is None or not self._unfinished.is_taken(id):  # it is deleted, or cancelled
+                self._unfinished.drop(id)
+                continue
+            number = delivery.attempt_count + 1
+            self._unfinished.hold(id, number)
+            note = partial(writing.claim, id=id, number=number, started_at=self._now())
+            self._database.write(note, partial(self._changes.tell, (id,)))
+            claims.append(Claim(id, delivery, number, self._owner))
+        return claims
+
+    async def extend(self) -> None:
+        """Do nothing: claims hold as long as this process has the file."""
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        held = [claim for claim in claims if self._unfinished.holds(claim)]
+        await self._database.commit(partial(writing.release, claims=held))
+        for claim in held:
+            self._unfinished.drop(claim.id)
+            delivery = claim.delivery
+            since, has_crashed = delivery.received_at, delivery.crashed > 0
+            self._unfinished.wait(Waiting(since, claim.id, delivery.endpoint, has_crashed))
+        self._changes.tell(claim.id for claim in held)
+
+    def finish(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        verdict: Verdict,
+        done: Callable[[bool | JournalError], None],
+    ) -> None:
+        if not self._unfinished.holds(claim):
+            asyncio.get_running_loop().call_soon(done, False)
+            return
+        pause = verdict.retry_after
+        due_at = None if pause is None else self._now() + pause
+        finish = partial(
+            writing.finish, claim=claim, attempt=attempt, verdict=verdict, due_at=due_at
+        )
+        finished = partial(self._finished, claim, verdict, due_at, done)
+        self._database.write(finish, finished, can_wait=True)
+
+    def _finished(
+        self,
+        claim: Claim,
+        verdict: Verdict,
+        due_at: float | None,
+        done: Callable[[bool | JournalError], None],
+        result: bool | JournalError,
+    ) -> None:
+        if isinstance(result, JournalError):
+            done(result)
+            return
+        if self._unfinished.holds(claim):
+            self._unfinished.drop(claim.id)
+            if result and verdict.status in ("queued", "retrying"):
+                delivery = claim.delivery
+                has_crashed = verdict.attempt == "crashed" or delivery.crashed > 0
+                since = delivery.received_at if due_at is None else due_at
+                waiting = Waiting(since, claim.id, delivery.endpoint, has_crashed)
+                self._unfinished.wait(waiting, is_due=due_at is None)
+        self._changes.tell((claim.id,))
+        done(result)
+
+    async def amend(self, id: int, number: int, error: str) -> None:
+        amend = partial(writing.amend, id=id, number=number, error=error)
+        await self._database.commit(amend, can_wait=True)
+        self._changes.tell((id,))
+
+    async def requeue(self, wanted: Wanted) -> Sequence[int]:
+        rows = await self._database.commit(partial(writing.requeue, wanted=wanted))
+        for row in rows:
+            self._unfinished.drop(row.id)
+            self._unfinished.wait(Waiting(0.0, row.id, row.endpoint, row.has_crashed))
+        self._changes.tell(row.id for row in rows)
+        return [row.id for row in rows]
+
+    async def cancel(self, wanted: Wanted) -> Sequence[int]:
+        ids = await self._database.commit(partial(writing.cancel, wanted=wanted))
+        for id in ids:
+            self._unfinished.drop(id)
+        self._changes.tell(ids)
+        return ids
+
+    async def publish(self, endpoints: Sequence[Published]) -> None:
+        publish = partial(writing.publish, endpoints=endpoints)
+        await self._database.commit(publish, can_wait=True)
 
     async def prune(self, before: float) -> int:
-        """Delete what is finished and was received before; count it. Raises `JournalError`."""
-        deleted = 0
-        while True:
-            more = await self._database.commit(
-                lambda connection: connection.execute(DELETE_OLDER, (before, MOST_PRUNED)).rowcount
-            )
+        some, deleted = partial(writing.delete_older, before=before, most=MOST_PRUNED), 0
+        while more := await self._database.commit(some):
             deleted += more
-            if more < MOST_PRUNED:
-                return deleted
+        return deleted
 
-    def failed(self) -> list[int]:
-        """Return the ids of the deliveries that failed for good, in order of arrival."""
-        return self._database.read(lambda row: int(row[0]), SELECT_FAILED)
+    async def flush(self) -> None:
+        await self._database.commit(lambda _: None)
 
-    def unfinished(self) -> list[Unfinished]:
-        """Return the deliveries that still want a handler, in order of arrival."""
-        return self._database.read(_unfinished, SELECT_UNFINISHED)
-
-    def get(self, id: int) -> Delivery | None:
-        """Return one delivery."""
-        return next(iter(self._database.read(delivery_of, SELECT_ONE, id)), None)
-
-    def attempts(self, id: int) -> list[Attempt]:
-        """Return the attempts at a delivery that have ended, the first one first."""
-        return self._database.read(lambda row: Attempt(*row), SELECT_ATTEMPTS, id)
-
-    def close(self) -> None:
-        """Finish the writes that are waiting and close the file."""
-        self._database.close()
-
-
-def open_journal(
-    folder: Path,
-    *,
-    holder: str = "another server",
-    retention: Retention | None = Retention(),  # it is frozen
-    min_free: int = MIN_FREE,
-    now: Callable[[], float] = time.time,
-) -> Journal:
-    """Open the journal in this folder, making both as needed, for this process alone.
-
-    Whatever is unfinished in it is queued. `holder` is what others are told who want it too.
-    Without a `retention` nothing is deleted.
-    Raises `JournalError` when another process has it, or it cannot be used.
-    """
-    database = open_database(
-        folder.absolute() / "journal.db",
-        holder=holder,
-        version=SCHEMA_VERSION,
-        schema=SCHEMA,
-        on_open=RECOVER,
-        chore=partial(_prune, retention=retention, now=now) if retention else _nothing,
-        min_free=min_free,
-    )
-    return Journal(database)
-
-
-def _nothing(connection: sqlite3.Connection) -> bool:
-    return False
-
-
-def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, str]:
-    """Add a delivery; return its id and status, or those of the earlier one it is a copy of."""
-    of_the_hub = (delivery.endpoint, delivery.webhook_id)
-    may_conflict = delivery.is_replay or delivery.status != "ignored"
-    earlier = None if may_conflict else connection.execute(SELECT_EARLIER, of_the_hub).fetchone()
-    if earlier:
-        return earlier[0], "duplicate"
-    kept = [header for header in delivery.headers if header[0] in KEPT_HEADERS]
-    inserted = connection.execute(
-        INSERT,
-        (
-            delivery.endpoint,
-            delivery.received_at,
-            delivery.webhook_id,
-            delivery.event,
-            delivery.repo,
-            delivery.query,
-            to_json(kept).decode(),
-            delivery.is_replay,
-            delivery.status,
-        ),
-    )
-    if not inserted.rowcount:
-        return connection.execute(SELECT_EARLIER, of_the_hub).fetchone()[0], "duplicate"
-    id = inserted.lastrowid or 0
-    connection.execute(INSERT_BODY, (id, delivery.body))
-    return id, delivery.status
-
-
-def _prune(connection: sqlite3.Connection, retention: Retention, now: Callable[[], float]) -> bool:
-    """Delete the oldest deliveries that need not be kept; tell whether there may be more."""
-    newest = connection.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
-    excess = used_bytes(connection) - retention.mib * MIB
-    oldest_kept = now() - retention.days * 24 * 3600
-    ids: list[int] = []
-    pruned = 0
-    for id, received_at, size in connection.execute(SELECT_OLDEST_FINISHED, (MOST_PRUNED,)):
-        is_surplus = id <= newest - retention.deliveries or pruned < excess
-        if pruned > MOST_PRUNED_BYTES or not (is_surplus or received_at < oldest_kept):
-            break
-        ids.append(id)
-        pruned += size
-    connection.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids])
-    return bool(ids) or give_back(connection)
-
-
-def _unfinished(row: sqlite3.Row) -> Unfinished:
-    return Unfinished(row["id"], row["endpoint"], bool(row["has_crashed"]))
+    async def close(self) -> None:
+        self._unfinished.close()
+        await self._reads.close()
+        # The last one to close copies the log into the database, unless it may only read: of a
+        # disk that has failed nothing is copied.
+        both = [self._reader.close, self._database.close]
+        for close in reversed(both) if self._database.failure else both:
+            with suppress(sqlite3.Error):
+                close()
+        await asyncio.sleep(0)  # what was written last is told

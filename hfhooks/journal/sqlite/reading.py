@@ -1,40 +1,97 @@
-"""SQLite files: how they are opened, read beside their writer, and what their errors mean."""
+"""What a journal holds, as it is read: beside the server that writes it, or without one."""
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from hfhooks.errors import DiskError, JournalError, JournalFull
+from hfhooks.errors import JournalError
+from hfhooks.journal.sqlite.files import connect, explained
+from hfhooks.model.delivery import UNFINISHED, Attempt, Recorded, Summary, Wanted
+from hfhooks.model.endpoint import Published
 
-__all__ = ["DISK_ERRORS", "VERSION", "Reader", "code_of", "connect", "damaged", "explained"]
+__all__ = ["IDS", "MATCHES", "FileReading", "Left", "Reader", "parameters"]
 
 T = TypeVar("T")
-VERSION = sqlite3.sqlite_version
+IDS = range(1, 1 << 63)
+"""What SQLite can number."""
+LOOK_EVERY = 0.3
+"""Seconds between two looks whether there is something new."""
+NEWEST = 1000
+"""Deliveries, the newest, of which changes are seen though they were finished."""
+MOST = 1_000_000
+"""Deliveries that are looked at."""
+SELECT_ONE = """
+SELECT id, endpoint, received_at, webhook_id, event, repo, query, headers, body, origin, status,
+    attempt_count,
+    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'raised') AS raised,
+    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
+        AS crashed
+FROM deliveries JOIN bodies ON bodies.delivery_id = id WHERE id = ?
+"""
+SELECT_ATTEMPTS = """
+SELECT number, started_at, duration, status, http_status, answer, error
+FROM attempts WHERE delivery_id = ? ORDER BY number
+"""
+MATCHES = """
+id > :after
+    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+    AND (:endpoint IS NULL OR endpoint = :endpoint)
+    AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+    AND (:event IS NULL OR event = :event OR event GLOB :event || '[.:]*')
+    AND (:repo IS NULL OR repo GLOB :repo OR repo GLOB '*:' || :repo)
+    AND (:origin IS NULL OR origin = :origin)
+    AND (:is_pause_asked IS NULL OR is_pause_asked = :is_pause_asked)
+    AND (:since <= 0 OR received_at >= :since)
+"""
+"""The condition that a `Wanted` means, with its `parameters`."""
+SELECT_SUMMARIES = f"""
+SELECT id, received_at, endpoint, event, repo, status, origin, attempt_count, webhook_id,
+    sent_status, CASE status WHEN 'retrying' THEN due_at END AS due_at,
+    (SELECT duration FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
+        AS duration,
+    (SELECT http_status FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
+        AS http_status
+FROM deliveries WHERE {MATCHES} ORDER BY id DESC LIMIT :limit
+"""
+SELECT_COUNTS = "SELECT endpoint, status, count(*) FROM deliveries GROUP BY endpoint, status"
+SELECT_ENDPOINTS = "SELECT published FROM endpoints ORDER BY position"
+SELECT_UNFINISHED = """
+SELECT id, endpoint, received_at, due_at,
+    EXISTS (SELECT 1 FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
+        AS has_crashed
+FROM deliveries WHERE status IN ('queued', 'running', 'retrying') ORDER BY id
+"""
 
-DISK_ERRORS = (
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-)
-"""Result codes that say nothing about what is in the file."""
+
+class Left(NamedTuple):
+    """A delivery that still wants a handler, without its content."""
+
+    id: int
+    endpoint: str
+    received_at: float
+    due_at: float | None
+    has_crashed: bool
 
 
 class Reader:
-    """Reads the file, also beside the process that writes it."""
+    """Reads a journal, also beside the process that writes it, and waits until it has read.
+
+    Raises `JournalError` where there is none, or it cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            self._connection = connect(f"{path.as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path}: {error}.") from error
         self._connection.row_factory = sqlite3.Row
         # SQLite opens the file at the first query, and until then the writer thinks it is alone.
         self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
 
-    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: Any) -> list[T]:
+    def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: Any) -> Sequence[T]:
         """Return the rows of a query, converted. Raises `JournalError`.
 
         The values are given one by one, or as a dictionary where the query names them.
@@ -45,35 +102,111 @@ class Reader:
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise explained(self._path, error) from error
 
+    def get(self, id: int) -> Recorded | None:
+        found = self.rows(_recorded, SELECT_ONE, id) if id in IDS else []
+        return found[0] if found else None
+
+    def some(self, ids: Iterable[int]) -> dict[int, Recorded]:
+        """Return those of these deliveries that are there."""
+        found = {id: self.get(id) for id in ids}
+        return {id: delivery for id, delivery in found.items() if delivery}
+
+    def attempts(self, id: int) -> Sequence[Attempt]:
+        return self.rows(lambda row: Attempt(*row), SELECT_ATTEMPTS, id) if id in IDS else []
+
+    def list(self, wanted: Wanted) -> Sequence[Summary]:
+        return self.rows(lambda row: Summary(*row), SELECT_SUMMARIES, parameters(wanted))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        rows = self.rows(tuple, SELECT_COUNTS)
+        return {(endpoint, status): number for endpoint, status, number in rows}
+
+    def endpoints(self) -> Sequence[Published]:
+        return self.rows(lambda row: Published.from_json(json.loads(row[0])), SELECT_ENDPOINTS)
+
+    def unfinished(self) -> Sequence[Left]:
+        """Return the deliveries that still want a handler, in order of arrival."""
+        return self.rows(lambda row: Left(*row), SELECT_UNFINISHED)
+
+    def version(self) -> int:
+        """Return a number that is another one when something was written."""
+        return self.rows(lambda row: int(row[0]), "PRAGMA data_version")[0]
+
+    def check(self) -> None:
+        """Look for damage. Raises `JournalError` if there is some."""
+        verdict = self.rows(tuple, "PRAGMA quick_check(1)")[0][0]
+        if verdict != "ok":
+            raise JournalError(f"damaged: {verdict}")
+
     def close(self) -> None:
         self._connection.close()
 
 
-def connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri
-    )
+class FileReading:
+    """A journal as a command reads it, which has nothing else to do meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = Reader(path)
+
+    async def get(self, id: int) -> Recorded | None:
+        return self._reader.get(id)
+
+    async def attempts(self, id: int) -> Sequence[Attempt]:
+        return self._reader.attempts(id)
+
+    async def list(self, wanted: Wanted) -> Sequence[Summary]:
+        return self._reader.list(wanted)
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        return self._reader.counts()
+
+    async def endpoints(self) -> Sequence[Published]:
+        return self._reader.endpoints()
+
+    async def check(self) -> None:
+        """Look for damage. Raises `JournalError` if there is some."""
+        self._reader.check()
+
+    async def follow(self, after: int) -> AsyncIterator[Summary]:
+        """Yield what comes, and what changes of that which is not finished or among the newest."""
+        from asyncio import sleep  # which takes longer to import than most commands take
+
+        known = {each.id: _state(each) for each in self._looked_at(after) if each.id <= after}
+        version = None
+        while True:
+            if version != (version := self._reader.version()):
+                found = self._looked_at(max(known, default=after))
+                for each in found:
+                    if known.get(each.id) != _state(each):
+                        yield each
+                known = {each.id: _state(each) for each in found}
+            await sleep(LOOK_EVERY)
+
+    def _looked_at(self, last: int) -> Sequence[Summary]:
+        """Return the newest, all later than the last one, and what is unfinished; oldest first."""
+        looks = (
+            Wanted(limit=NEWEST),
+            Wanted(after=last, limit=MOST),
+            Wanted(statuses=UNFINISHED, limit=MOST),
+        )
+        found = {each.id: each for look in looks for each in self._reader.list(look)}
+        return [found[id] for id in sorted(found)]
+
+    async def close(self) -> None:
+        self._reader.close()
 
 
-def explained(path: Path, error: Exception) -> JournalError:
-    """Return what an error of a running database means."""
-    code = code_of(error)
-    if code == sqlite3.SQLITE_FULL:
-        return JournalFull(f"{path}: the disk is full.")
-    if code in DISK_ERRORS:
-        return DiskError(f"{path}: {error}. Nothing more is accepted.")
-    return damaged(path, error)
+def parameters(wanted: Wanted) -> dict[str, Any]:
+    """Return the values that `MATCHES` names."""
+    ids = None if wanted.ids is None else json.dumps([id for id in wanted.ids if id in IDS])
+    statuses = json.dumps(list(wanted.statuses)) if wanted.statuses else None
+    return {**vars(wanted), "ids": ids, "statuses": statuses}
 
 
-def code_of(error: Exception) -> int:
-    """Return SQLite's primary result code, 0 for an error that is not SQLite's."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+def _recorded(row: sqlite3.Row) -> Recorded:
+    headers = tuple((name, value) for name, value in json.loads(row["headers"]))
+    return Recorded(**{**dict(row), "headers": headers})
 
 
-def damaged(path: Path, why: object) -> JournalError:
-    return JournalError(
-        f"{path} is damaged: {why}",
-        help=f"It is kept as it is. Start anew: mv {path.parent} {path.parent}.damaged. "
-        f"Read what can be read: sqlite3 {path} .recover",
-    )
+def _state(summary: Summary) -> tuple[str, int]:
+    return summary.status, summary.attempt_count

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hfhooks.cli.journals import now, reading, recorded
 from hfhooks.cli.payload_files import read_payloads
-from hfhooks.journal.sqlite.records import Records
+from hfhooks.model import views
 from hfhooks.model.exported import Exported
-from hfhooks.serving.announce import RunningServer
-from hfhooks.serving.sender import Request, replayed, send
-from tests.harness import COMMAND, Server, payload_bytes, run_command, wait_until
+from hfhooks.model.running_server import RunningServer
+from hfhooks.model.sending import JSON, Request, replayed
+from hfhooks.serving.owner import send
+from tests.harness import COMMAND, Server, payload_bytes, run_command, run_raw, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -111,17 +114,22 @@ def test_each_is_a_line_the_newest_last(server: Server) -> None:
 
 def test_json_has_what_programs_need(server: Server) -> None:
     row = listed()[0]
-    assert row.pop("received_at") > 1_700_000_000
+    received_at = datetime.fromisoformat(row.pop("received_at"))
+    assert abs(received_at - datetime.now(UTC)) < timedelta(minutes=10)
     assert row.pop("duration_ms") > 0
     assert row == {
         "id": 1,
         "endpoint": "push",
         "event": "repo.content:update",
         "repo": "model:coyotte508/test-s3",
+        "webhook_id": "w1",
+        "origin": "hub",
+        "replay": False,
         "status": "succeeded",
         "http_status": 200,
-        "attempts": 1,
-        "replay": False,
+        "sent_status": 200,
+        "attempt_count": 1,
+        "due_at": None,
     }
 
 
@@ -176,7 +184,7 @@ def test_follow_shows_what_becomes_of_what_was_not_finished(
         assert following.stdout
         server.post("push", PUSH)
         row = json.loads(following.stdout.readline())
-        assert (row["id"], row["status"], row["attempts"]) == (1, "failed", 2)
+        assert (row["id"], row["status"], row["attempt_count"]) == (1, "failed", 2)
         following.terminate()
 
 
@@ -246,7 +254,7 @@ def test_show_has_the_payload_and_every_attempt(server: Server) -> None:
     result = run_command("deliveries", "show", "2")
     assert result.stdout.startswith("#2  ✗ failed  talk  discussion:create")
     assert '"title": "Update co2 emissions"' in result.stdout
-    assert "attempt 1  failed 500" in result.stdout
+    assert "attempt 1  raised 500" in result.stdout
     assert "RuntimeError: the bot is broken" in result.stdout
     shown = run_command("deliveries", "show", "1").stdout
     assert "webhook-id  w1" in shown
@@ -258,6 +266,15 @@ def test_show_as_json(server: Server) -> None:
     assert (row["id"], row["status"], row["body"].encode()) == (1, "succeeded", PUSH)
     [attempt] = row["attempts"]
     assert json.loads(attempt["answer"]) == {"pushed": "coyotte508/test-s3"}
+    assert (attempt["number"], attempt["status"], attempt["http_status"]) == (1, "succeeded", 200)
+    assert attempt["duration_ms"] == row["duration_ms"]
+
+
+def test_what_two_commands_say_of_a_delivery_is_the_same(server: Server) -> None:
+    for row in listed():
+        shown = json.loads(run_command("deliveries", "show", str(row["id"]), "--json").stdout)
+        assert row == {name: shown[name] for name in row}
+        assert len(shown["attempts"]) == shown["attempt_count"]
 
 
 def test_an_export_is_replayed(own: Any, tmp_path: Path) -> None:
@@ -290,15 +307,12 @@ BODIES = [
 def test_the_bytes_stay_as_they_came(own: Any, tmp_path: Path, body: bytes) -> None:
     own.post("raw", body)
     id = str(listed("--limit", "1")[0]["id"])
-    shown = subprocess.run([*COMMAND, "deliveries", "show", id, "--payload"], capture_output=True)
-    assert shown.stdout == body
-    exported = subprocess.run([*COMMAND, "deliveries", "export", id], capture_output=True)
+    assert run_raw("deliveries", "show", id, "--payload").stdout == body
+    exported = run_raw("deliveries", "export", id)
     (tmp_path / "delivery.json").write_bytes(exported.stdout)
     assert run_command("replay", str(tmp_path / "delivery.json")).returncode == 0
     newest = str(listed("--limit", "1")[0]["id"])
-    again = subprocess.run(
-        [*COMMAND, "deliveries", "show", newest, "--payload"], capture_output=True
-    )
+    again = run_raw("deliveries", "show", newest, "--payload")
     assert (newest != id, again.stdout) == (True, body)
 
 
@@ -326,16 +340,16 @@ def test_whatever_came_survives_export_replay_and_show(
     raw: tuple[RunningServer, Path], body: bytes
 ) -> None:
     server, file = raw
-    first = send(server, Request("/webhooks/raw", body, {"content-type": "application/json"}))
-    with Records(Path(server.journal)) as records:
-        recorded = records.delivery(first.id or 0)
-        assert recorded and recorded.body == body
-        file.write_text(json.dumps(Exported.of(recorded).as_json()))
+    first = send(server, Request("/webhooks/raw", body, JSON))
+    with reading(server.journal) as journal:
+        original = recorded(journal, first.id or 0)
+        assert original.body == body
+        file.write_text(json.dumps(views.exported(Exported.of(original))))
         [read] = read_payloads(str(file))
-        again = send(server, replayed(server.endpoints, read))
-        copy = records.delivery(again.id or 0)
+        again = send(server, replayed([each.endpoint for each in server.endpoints], read))
+        copy = now(journal.get(again.id or 0))
     assert (first.body, again.body) == (body, body)
-    assert copy and (copy.body, copy.is_replay) == (body, True)
+    assert copy and (copy.body, copy.origin) == (body, "replay")
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +360,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServe
     with Server(folder / "app.py", env={"XDG_STATE_HOME": str(folder)}) as server:
         assert server.ready
         [announced] = (folder / "hfhooks" / "servers").glob("*.json")
-        yield RunningServer(**json.loads(announced.read_text())), folder / "delivery.json"
+        found = RunningServer.from_json(json.loads(announced.read_text()))
+        yield found, folder / "delivery.json"
 
 
 def test_what_failed_is_retried(own: Any, tmp_path: Path) -> None:
@@ -354,7 +369,7 @@ def test_what_failed_is_retried(own: Any, tmp_path: Path) -> None:
     result = run_command("deliveries", "retry", "2")
     assert (result.returncode, result.stderr) == (0, "note: to be handled again: 1 delivery.\n")
     wait_until(lambda: listed("--limit", "3")[0]["status"] == "succeeded")
-    assert listed("--limit", "3")[0]["attempts"] == 2
+    assert listed("--limit", "3")[0]["attempt_count"] == 2
 
 
 def test_all_that_failed_are_retried(own: Any, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,35 @@ from typing import Any
 import pytest
 
 from hfhooks.errors import DiskError, JournalError, JournalFull
-from hfhooks.journal.sqlite.database import Database, open_database
-from hfhooks.journal.sqlite.journal import open_journal
+from hfhooks.journal import open_journal, url_of
+from hfhooks.journal.sqlite.database import SOON, Database, open_database
+from hfhooks.journal.sqlite.reading import Reader
+from hfhooks.model.delivery import UNFINISHED, Wanted
+from hfhooks.tasks import run
 from tests.harness import wait_until
-from tests.journal.sqlite.test_journal import NEW
+from tests.journal.engines import NEW, record, taken
 
 Open = Callable[..., Database]
 
 
+def make(folder: Path, **options: Any) -> Database:
+    arguments: dict[str, Any] = {
+        "holder": "process 7 on port 7860",
+        "prepare": lambda c: c.execute("CREATE TABLE IF NOT EXISTS things (name TEXT)"),
+        "chore": lambda _: False,
+        "min_free": 0,
+        "on_failure": lambda _: None,
+    }
+    return open_database(folder / "deep" / "d.db", **arguments | options)
+
+
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
+async def opened(tmp_path: Path) -> AsyncIterator[Open]:
     """Return a function that opens a database with one table; they are closed with the test."""
     databases: list[Database] = []
 
     def opened(**options: Any) -> Database:
-        arguments: dict[str, Any] = {
-            "holder": "process 7 on port 7860",
-            "version": 1,
-            "schema": "CREATE TABLE things (name TEXT);",
-            "on_open": "",
-            "chore": lambda _: False,
-            "min_free": 0,
-        }
-        databases.append(open_database(tmp_path / "deep" / "d.db", **arguments | options))
+        databases.append(make(tmp_path, **options))
         return databases[-1]
 
     yield opened
@@ -47,7 +53,10 @@ def insert(name: str) -> Callable[[sqlite3.Connection], int]:
 
 
 def names(database: Database) -> list[str]:
-    return database.read(lambda row: str(row["name"]), "SELECT name FROM things ORDER BY rowid")
+    reader = Reader(database.path)
+    with closing(reader):
+        query = "SELECT name FROM things ORDER BY rowid"
+        return list(reader.rows(lambda row: str(row["name"]), query))
 
 
 async def test_what_was_committed_can_be_read(opened: Open) -> None:
@@ -56,9 +65,9 @@ async def test_what_was_committed_can_be_read(opened: Open) -> None:
     assert names(database) == ["a"]
 
 
-async def test_what_is_submitted_comes_before_the_next_commit(opened: Open) -> None:
+async def test_what_nobody_waits_for_comes_before_the_next_commit(opened: Open) -> None:
     database = opened()
-    database.submit(insert("a"))
+    database.write(insert("a"))
     await database.commit(insert("b"))
     assert names(database) == ["a", "b"]
 
@@ -75,16 +84,38 @@ async def test_what_waits_shares_a_commit(opened: Open) -> None:
     assert 1 <= commits < 100
 
 
-def test_commits_reach_the_disk(opened: Open) -> None:
+def test_what_can_wait_comes_soon_whenever_it_is_asked_for(tmp_path: Path) -> None:
+    """Also in the turn of the loop in which what waited before is written."""
+
+    async def twice_in_a_turn() -> None:
+        loop, database = asyncio.get_running_loop(), make(tmp_path)
+        written = loop.create_future()
+
+        def ask_again(number: int) -> None:
+            wait_until(lambda: len(names(database)) > number)
+            database.write(insert("again"), written.set_result, can_wait=True)
+
+        for number in range(0, 20, 2):
+            written = loop.create_future()
+            database.write(insert("a"), can_wait=True)
+            loop.call_later(SOON, ask_again, number)
+            async with asyncio.timeout(20):
+                await written
+        database.close()
+
+    run(twice_in_a_turn())
+
+
+async def test_commits_reach_the_disk(opened: Open) -> None:
     connection = opened()._writer  # the promise is about this very connection
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "fullfsync", "checkpoint_fullfsync")
     values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
     assert values == ["wal", 2, 1, 1, 1]
 
 
-def test_readers_cannot_write(opened: Open) -> None:
-    with pytest.raises(JournalError, match="readonly"):
-        opened().read(lambda row: row, "INSERT INTO things VALUES ('a')")
+async def test_readers_cannot_write(opened: Open) -> None:
+    with closing(Reader(opened().path)) as reader, pytest.raises(JournalError, match="readonly"):
+        reader.rows(tuple, "INSERT INTO things VALUES ('a')")
 
 
 async def test_a_sender_that_left_does_not_stop_the_others(opened: Open) -> None:
@@ -104,14 +135,14 @@ async def test_closing_finishes_what_waits(opened: Open, tmp_path: Path) -> None
     assert names(opened()) == ["a"] * 50
 
 
-def test_folder_and_files_are_the_users_alone(opened: Open) -> None:
+async def test_folder_and_files_are_the_users_alone(opened: Open) -> None:
     folder = opened().path.parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob("d.db*")}
     assert len(modes) == 3 and set(modes.values()) == {0o600}, modes
 
 
-def test_a_second_server_is_told_who_has_it(opened: Open) -> None:
+async def test_a_second_server_is_told_who_has_it(opened: Open) -> None:
     opened()
     with pytest.raises(JournalError, match="in use by process 7 on port 7860") as caught:
         opened()
@@ -119,19 +150,12 @@ def test_a_second_server_is_told_who_has_it(opened: Open) -> None:
     assert "--state-dir" in str(caught.value.help)
 
 
-def test_a_closed_one_can_be_opened_again(opened: Open) -> None:
+async def test_a_closed_one_can_be_opened_again(opened: Open) -> None:
     opened().close()
     assert names(opened()) == []
 
 
-@pytest.mark.parametrize("version", [1, 99])
-def test_one_of_another_version_is_refused(opened: Open, version: int) -> None:
-    opened(version=version).close()
-    with pytest.raises(JournalError, match=f"has version {version}, and this hfhooks knows 2"):
-        opened(version=2)
-
-
-def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("")
     with pytest.raises(JournalError, match="cannot be used"):
         opened()
@@ -140,7 +164,7 @@ def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("kind", "is_trusted"), [("nfs4", False), ("cifs", False), ("ext4", True), ("overlay", True)]
 )
-def test_one_on_another_machine_is_not_trusted(
+async def test_one_on_another_machine_is_not_trusted(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_trusted: bool
 ) -> None:
     mounts = tmp_path / "mountinfo"
@@ -148,7 +172,7 @@ def test_one_on_another_machine_is_not_trusted(
         "23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
         f"24 23 0:21 / {tmp_path} rw shared:2 master:1 - {kind} host:/export rw,vers=4\n"
     )
-    monkeypatch.setattr("hfhooks.journal.sqlite.database.MOUNTS", mounts)
+    monkeypatch.setattr("hfhooks.journal.sqlite.opening.MOUNTS", mounts)
     if is_trusted:
         opened()
         return
@@ -157,7 +181,7 @@ def test_one_on_another_machine_is_not_trusted(
     assert caught.value.help and "--state-dir" in caught.value.help
 
 
-def test_one_that_cannot_be_opened_leaves_no_thread(opened: Open, tmp_path: Path) -> None:
+async def test_one_that_cannot_be_opened_leaves_no_thread(opened: Open, tmp_path: Path) -> None:
     before = threading.active_count()
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "d.db").write_bytes(b"x" * 5000)
@@ -210,9 +234,8 @@ def limit_pages(database: Database, number: int) -> None:
 
 
 async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
-    database = opened()
     told: list[JournalError] = []
-    database.on_failure = told.append
+    database = opened(on_failure=told.append)
     database._writer.execute("PRAGMA query_only = 1")  # the disk says no
     failures = await asyncio.gather(
         *(database.commit(insert("a")) for _ in range(3)), return_exceptions=True
@@ -223,16 +246,6 @@ async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
         await database.commit(insert("a"))
     assert told == [database.failure] and caught.value.exit_code == 5
     assert names(database) == []
-
-
-async def test_of_a_failed_disk_nothing_is_copied_when_closing(opened: Open) -> None:
-    database = opened()
-    await database.commit(insert("a"))
-    before = database.path.read_bytes()
-    database.failure = DiskError("said the disk")
-    database.close()
-    assert database.path.read_bytes() == before
-    assert database.path.with_name("d.db-wal").stat().st_size > 0
 
 
 async def test_a_mistake_in_a_write_ends_nothing_silently(opened: Open) -> None:
@@ -249,21 +262,19 @@ DAMAGES = 500
 async def test_damaged_journals_are_served_or_said(tmp_path: Path) -> None:
     """Nothing but a `JournalError` comes out, and the file is kept."""
     sound = tmp_path / "sound"
-    journal = open_journal(sound)
+    journal = open_journal(url_of(sound / "journal.db"))
     for number in range(60):
-        delivery = await journal.record(NEW)
-        if number % 3:
-            journal.claim(delivery, 20.0)
+        await record(journal, NEW, take=bool(number % 3))
     snapshot = tmp_path / "snapshot"
-    await journal.record(NEW)
+    await record(journal)
     shutil.copytree(sound, snapshot, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
-    journal.close()
+    await journal.close()
     chance, served = random.Random(1), 0
     for number in range(DAMAGES):
         damaged = tmp_path / str(number)
         shutil.copytree(snapshot if number % 2 else sound, damaged)
         damage(chance.choice(sorted(damaged.glob("journal.db*"))), chance)
-        served += await is_served(damaged)
+        served += await is_served(damaged / "journal.db")
         assert (damaged / "journal.db").exists()
         shutil.rmtree(damaged)
     assert 0 < served < DAMAGES
@@ -279,16 +290,23 @@ def damage(file: Path, chance: random.Random) -> None:
     file.write_bytes(content)
 
 
-async def is_served(folder: Path) -> bool:
+async def is_served(path: Path) -> bool:
     """Use a journal as a server does; tell whether it can be used."""
     try:
-        with closing(open_journal(folder)) as journal:
-            left = [row.id for row in journal.unfinished()]
-            assert left == list(range(1, len(left) + 1))
-            assert all(journal.get(id) for id in left)
-            journal.claim(await journal.record(NEW), 20.0)
-            await journal.record(NEW)
+        journal = open_journal(url_of(path))
     except JournalError as error:
         assert "is damaged" in str(error) and "mv" in str(error.help)
         return False
+    try:
+        await journal.claim({"train": 100})
+        found = await journal.list(Wanted(statuses=UNFINISHED, limit=100))
+        left = [each.id for each in found][::-1]
+        assert left == list(range(1, len(left) + 1))
+        assert all([await journal.get(id) for id in left])
+        await taken(journal)
+    except JournalError as error:
+        assert "is damaged" in str(error) and "mv" in str(error.help)
+        return False
+    finally:
+        await journal.close()
     return True

@@ -3,33 +3,20 @@
 A journal has one writer: the server if one runs, else this process for a moment.
 """
 
-import json
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, TypeVar
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import (
-    Port,
-    Script,
-    journal_path,
-    opened,
-    recorded,
-    server_if_any,
-    since_when,
-)
 from hfhooks.cli.completion import delivery_ids
-from hfhooks.console.text import print_note
-from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.model.headers import TOKEN_HEADER
-from hfhooks.serving.announce import RunningServer
-
-if TYPE_CHECKING:
-    from hfhooks.journal.sqlite.journal import Journal
+from hfhooks.cli.journals import journal_url, opened, recorded, server_if_any
+from hfhooks.cli.options import MOST, Port, Script, since_when
+from hfhooks.console.output import print_note
+from hfhooks.errors import HfhooksError, UsageError
+from hfhooks.journal import Journal, open_journal
+from hfhooks.model.delivery import Wanted
+from hfhooks.serving.owner import change
 
 T = TypeVar("T")
 RetryId = Annotated[
@@ -61,12 +48,14 @@ def retry(
     server = server_if_any(port) if script is None else None
     if server:
         query = "" if id is None else f"?id={id}"
-        done: list[int] = _ask(server, f"/deliveries/retry{query}")
+        done: Sequence[int] = change(server, f"/deliveries/retry{query}")
     else:
-        done = _change(journal_path(port, script), lambda journal: _requeued(journal, id))
+        ids = None if id is None else [id]
+        wanted = Wanted(ids=ids, statuses=("failed",) if ids is None else (), limit=MOST)
+        done = _change(journal_url(port, script), lambda journal: journal.requeue(wanted))
     if id is not None and not done:
-        with opened(port, script) as records:
-            status = recorded(records, id).status
+        with opened(port, script) as journal:
+            status = recorded(journal, id).status
         if status == "failed":
             raise HfhooksError(f"delivery {id} was sent again since, and has not failed then.")
         help = f"To have it handled once more all the same: hfhooks replay {id}"
@@ -90,44 +79,25 @@ def prune(
     before = time.time() if older_than is None else since_when(older_than)
     server = server_if_any(port) if script is None else None
     if server:
-        deleted: int = _ask(server, f"/deliveries/prune?before={before}")
+        deleted: int = change(server, f"/deliveries/prune?before={before}")
     else:
-        deleted = _change(journal_path(port, script), lambda journal: journal.prune(before))
+        deleted = _change(journal_url(port, script), lambda journal: journal.prune(before))
     print_note(f"deleted: {_numbered(deleted)}.")
 
 
-async def _requeued(journal: "Journal", id: int | None) -> list[int]:
-    ids = journal.failed() if id is None else [id]
-    return [id for id in ids if await journal.requeue(id)]
-
-
-def _change(path: Path, change: "Callable[[Journal], Coroutine[Any, Any, T]]") -> T:
+def _change(url: str, call: Callable[[Journal], Awaitable[T]]) -> T:
+    """Change a journal that no server has."""
     import asyncio
 
-    from hfhooks.journal.sqlite.journal import open_journal
+    async def changed() -> T:
+        # What the server keeps, and how long, is not known here.
+        journal = open_journal(url, owner="hfhooks deliveries", retention=None)
+        try:
+            return await call(journal)
+        finally:
+            await journal.close()
 
-    # What the server keeps, and how long, is not known here.
-    holder = "hfhooks deliveries"
-    with closing(open_journal(path.parent, holder=holder, retention=None)) as journal:
-        return asyncio.run(change(journal))
-
-
-def _ask(server: RunningServer, target: str) -> Any:
-    from http.client import HTTPConnection, HTTPException
-
-    url = urlsplit(server.inspector_url or "")
-    connection = HTTPConnection(url.hostname or "", url.port, timeout=30)
-    try:
-        connection.request("POST", target, headers={TOKEN_HEADER: server.token})
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, HTTPException) as error:
-        raise StartError(f"the server on port {server.port} did not answer: {error}") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise HfhooksError(f"the server on port {server.port} refused: {response.status}.")
-    return json.loads(body)
+    return asyncio.run(changed())
 
 
 def _numbered(number: int) -> str:

@@ -1,24 +1,17 @@
 """`hfhooks deliveries export`: one, for another machine or a test."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import (
-    Id,
-    Port,
-    Script,
-    journal_path,
-    opened,
-    recorded,
-    script_of,
-)
-from hfhooks.console.text import write_data
+from hfhooks.cli.journals import journal_url, reading, recorded, script_of
+from hfhooks.cli.options import Id, Port, Script
+from hfhooks.console.output import write_data
 from hfhooks.errors import UsageError
+from hfhooks.model import views
 from hfhooks.model.exported import Exported
-from hfhooks.serving.announce import running_servers
+from hfhooks.serving.owner import running_servers
 
 AsCurl = Annotated[bool, typer.Option("--curl", help="As a curl command.")]
 AsTest = Annotated[bool, typer.Option("--pytest", help="As a regression test for pytest.")]
@@ -44,19 +37,19 @@ def export(
     """
     if as_curl and as_test:
         raise UsageError("--curl and --pytest are two things.")
-    with opened(port, script) as records:
-        delivery = recorded(records, id)
+    url = journal_url(port, script)
+    with reading(url) as journal:
+        delivery = recorded(journal, id)
     exported = Exported.of(delivery)
     try:
         if as_curl:
-            here = journal_path(port, script)
-            urls = [each.local_url for each in running_servers() if Path(each.journal) == here]
-            base = urls[0] if urls else LOCAL_URL
+            local = [each.local_url for each in running_servers() if each.journal == url]
+            base = local[0] if local else LOCAL_URL
             text = exported.as_curl(f"{base}/webhooks/{delivery.endpoint}")
         elif as_test:
-            text = exported.as_test(id, script_of(journal_path(port, script))).rstrip()
+            text = exported.as_test(id, script_of(url)).rstrip()
         else:
-            text = json.dumps(exported.as_json(), indent=2)
+            text = json.dumps(views.exported(exported), indent=2)
     except ValueError as error:
         raise UsageError(f"delivery {id}: {error}") from error
     write_data(text.encode("utf-8", "surrogateescape") + b"\n")

@@ -1,22 +1,21 @@
 """`hfhooks deliveries`: a line for each."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import MOST, Port, Script, Since, opened, since_when
 from hfhooks.cli.completion import endpoint_names, event_names, words
-from hfhooks.console.text import print_deliveries, print_note
+from hfhooks.cli.journals import now, opened
+from hfhooks.cli.options import MOST, Port, Script, Since, since_when
+from hfhooks.console.output import print_note
+from hfhooks.console.tables import print_deliveries
 from hfhooks.errors import UsageError
+from hfhooks.journal import Reading
+from hfhooks.model.delivery import STATUSES, Summary, Wanted
 from hfhooks.model.events import nearest
 
-if TYPE_CHECKING:
-    from hfhooks.journal.sqlite.records import Records, Summary, Wanted
-
-STATUSES = ("queued", "running", "retrying", "succeeded", "failed", "ignored")
 Endpoint = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of this endpoint.", autocompletion=endpoint_names),
@@ -44,10 +43,7 @@ Follow = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 NOT_RUN = ("queued", "running")
-OPEN = (*NOT_RUN, "retrying")
-"""What becomes something else by itself."""
-LOOK_EVERY = 0.3
-"""Seconds between two looks for new ones."""
+"""Of these `--follow` does not tell: something becomes of them."""
 
 
 def list_deliveries(
@@ -83,40 +79,37 @@ def list_deliveries(
                 f"For example: hfhooks deliveries {name} --script app.py",
             )
         return
-    from hfhooks.journal.sqlite.records import Wanted
-
     if status is not None and status not in STATUSES:
         raise UsageError(f"no status {status!r}, {nearest(status, STATUSES)}")
-    name = endpoint and endpoint.strip("/").removeprefix("webhooks/")
-    wanted = Wanted(name, status, event, repo, since_when(since), limit=limit)
-    with opened(port, script) as records:
-        found = records.summaries(wanted)[::-1]
+    wanted = Wanted(
+        endpoint=endpoint and endpoint.strip("/").removeprefix("webhooks/"),
+        statuses=[status] if status else (),
+        event=event,
+        repo=repo,
+        since=since_when(since),
+        limit=limit,
+    )
+    with opened(port, script) as journal:
+        found = now(journal.list(wanted))[::-1]
+        newest = now(journal.list(Wanted(limit=1)))
         if not found and not follow:
             print_note("no deliveries.")
         print_deliveries(found, as_json=as_json)
         if follow:
-            for more in _following(records, wanted):
-                print_deliveries(more, as_json=as_json, has_head=False)
+            import asyncio
+
+            after = newest[0].id if newest else 0
+            asyncio.run(_follow(journal, replace(wanted, limit=1), after, as_json))
 
 
-def _following(records: "Records", wanted: "Wanted") -> "Iterator[Sequence[Summary]]":
-    """Yield those that come, each when a handler has run for it, and again after another one."""
-    everything = replace(wanted, status=None, limit=MOST)
-    last = max((each.id for each in records.summaries(replace(everything, limit=1))), default=0)
-    unfinished = [records.summaries(replace(everything, status=status)) for status in OPEN]
-    known = {each.id: _state(each) for some in unfinished for each in some}
-    while True:
-        time.sleep(LOOK_EVERY)
-        start = min(known, default=last + 1) - 1
-        found = records.summaries(replace(everything, after=start))[::-1]
-        awaited = [each for each in found if each.id > last or each.id in known]
-        news = [each for each in awaited if known.get(each.id) != _state(each)]
-        known = {each.id: _state(each) for each in awaited if each.status in OPEN}
-        last = max((each.id for each in found), default=last)
-        told = [each for each in news if each.status not in NOT_RUN]
-        if told := [each for each in told if wanted.status in (None, each.status)]:
-            yield told
+async def _follow(journal: Reading, wanted: Wanted, after: int, as_json: bool) -> None:
+    """Print those that come, each when a handler has run for it, and again after another one."""
+    async for summary in _changes(journal, wanted, after):
+        print_deliveries([summary], as_json=as_json, has_head=False)
 
 
-def _state(summary: "Summary") -> tuple[str, int]:
-    return summary.status, summary.attempts
+async def _changes(journal: Reading, wanted: Wanted, after: int) -> AsyncIterator[Summary]:
+    async for changed in journal.follow(after):
+        if changed.status not in NOT_RUN:
+            for found in await journal.list(replace(wanted, ids=[changed.id])):
+                yield found

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from hfhooks.cli.commands.deliveries.records import Id, Port, Script, opened, recorded
-from hfhooks.console.text import print_delivery, write_data
-from hfhooks.model.exported import Exported
+from hfhooks.cli.journals import now, opened, recorded
+from hfhooks.cli.options import Id, Port, Script
+from hfhooks.console.output import write_data
+from hfhooks.console.tables import print_delivery
+from hfhooks.model import views
+from hfhooks.model.delivery import Wanted
 
 Payload = Annotated[
     bool, typer.Option("--payload", help="The payload alone, byte for byte as it came.")
@@ -29,18 +32,13 @@ def show(
       hfhooks deliveries show 17
       hfhooks deliveries show 17 --payload > payload.json
     """
-    with opened(port, script) as records:
-        delivery, attempts = recorded(records, id), records.attempts(id)
+    with opened(port, script) as journal:
+        delivery, attempts = recorded(journal, id), now(journal.attempts(id))
+        summaries = now(journal.list(Wanted(ids=[id])))
     if payload:
         write_data(delivery.body)
     elif as_json:
-        exported = Exported.of(delivery)
-        rows = [
-            {**vars(attempt), "answer": attempt.answer.decode(errors="replace")}
-            for attempt in attempts
-        ]
-        known = {"id": id, "status": delivery.status, "event": delivery.event}
-        known |= {"repo": delivery.repo, "replay": delivery.is_replay}
-        write_data(json.dumps({**known, **exported.as_json(), "attempts": rows}).encode() + b"\n")
+        rows = [views.delivery(each) | views.content(delivery, attempts) for each in summaries]
+        write_data(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
     else:
         print_delivery(delivery, attempts)

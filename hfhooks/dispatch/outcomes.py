@@ -1,0 +1,165 @@
+"""What comes of calls: judged, told to who waits, recorded, and told to everybody."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Container
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from hfhooks.dispatch.attempts import Running
+from hfhooks.dispatch.verdict import attempt_of, judge
+from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
+from hfhooks.journal import Journal
+from hfhooks.model.delivery import Attempt, Claim, Verdict
+from hfhooks.model.ending import Ending
+from hfhooks.model.happenings import Finished, Happening
+from hfhooks.model.host import Sender
+from hfhooks.tasks import Tasks
+
+__all__ = ["Outcomes"]
+
+ACCEPTED = 202
+"""What a sender has got whose handler was not called in time."""
+
+
+class Outcomes:
+    """Makes of an ending what it means; `again_after` says when the journal is tried again.
+
+    `over` returns when no call for a delivery is going on.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        tell: Callable[[Happening], None],
+        tasks: Tasks,
+        over: Callable[[int], Awaitable[None]],
+        *,
+        again_after: float,
+        chance: Callable[[], float],
+    ) -> None:
+        self.left: set[int] = set()
+        """Deliveries that an earlier run has left, and that have had no outcome yet."""
+        self._journal, self._tell, self._tasks = journal, tell, tasks
+        self._over = over
+        self._again_after, self._chance = again_after, chance
+        self._received: dict[int, Sender | None] = {}
+        """Deliveries that came here and have had no outcome yet, with the senders that wait."""
+        self._unwritten = 0
+        """Outcomes that are not recorded yet."""
+        self._written = asyncio.Event()
+        self._is_last_call = False
+        """What cannot be recorded now never will."""
+        self._amendments: set[asyncio.Task[None]] = set()
+
+    def came(self, id: int, sender: Sender | None) -> None:
+        """Note that a delivery has come, with its sender if one waits for the outcome."""
+        self._received[id] = sender
+        if self._is_last_call and sender:
+            sender.waits_in_vain()
+
+    def give_up_waiting(self, running: Container[int] = ()) -> None:
+        """Keep no sender waiting but for these deliveries, and no outcome for room."""
+        self._is_last_call = True
+        for id, sender in self._received.items():
+            if sender and id not in running:
+                sender.waits_in_vain()
+
+    async def written(self) -> None:
+        """Return when all that is known is recorded, or cannot be."""
+        while self._unwritten:
+            self._written.clear()
+            await self._written.wait()
+
+    def ended(self, running: Running, ending: Ending) -> None:
+        """Make of an ending what it means."""
+        try:
+            attempt, verdict = self._judged(running, ending)
+        except Exception as error:  # noqa: BLE001 # of this delivery alone
+            fault = Fault("what becomes of a delivery", error)
+            self._tasks.report(fault)
+            attempt, verdict = _failed(running, fault)
+            if sender := self._received.pop(running.claim.id, None):
+                sender.waits_in_vain()
+        self._unwritten += 1
+        self._write(running.claim, attempt, verdict)
+
+    def amend(self, id: int, number: int, error: str) -> None:
+        """Record that what a handler left to be done after its answer has failed, and tell."""
+        amendment = self._tasks.one("an amendment", self._amend(id, number, error))
+        self._amendments.add(amendment)
+        amendment.add_done_callback(self._amendments.discard)
+
+    async def settle(self) -> None:
+        """Return when all of these are recorded."""
+        await asyncio.gather(*self._amendments, return_exceptions=True)
+
+    async def _amend(self, id: int, number: int, error: str) -> None:
+        await self._over(id)  # the news of it may be faster than the answer
+        with suppress(JournalError):  # whoever minds its condition does what is to be done
+            await self._journal.flush()
+            await self._journal.amend(id, number, error)
+            delivery = await self._journal.get(id)
+            attempts = await self._journal.attempts(id)
+            for attempt in [each for each in attempts if each.number == number]:
+                if delivery:
+                    self._tell(Finished(id, delivery, attempt, delivery.status, is_amended=True))
+
+    def _judged(self, running: Running, ending: Ending) -> tuple[Attempt, Verdict]:
+        claim, duration = running.claim, running.duration
+        verdict = judge(claim, ending, running.endpoint.retries, self._chance())
+        if verdict.status != "queued":
+            # Before it is on disk: what a sender was told may run again after a crash, not be lost.
+            verdict = replace(verdict, sent_status=self._tell_sender(claim, verdict, ending))
+        return attempt_of(claim, ending, verdict, running.started_at, duration), verdict
+
+    def _tell_sender(self, claim: Claim, verdict: Verdict, ending: Ending) -> int | None:
+        """Return what the sender has got, None where it is not known here."""
+        if claim.id not in self._received:
+            return None
+        sender = self._received.pop(claim.id)
+        return sender.told(claim, verdict, ending) if sender else ACCEPTED
+
+    def _write(self, claim: Claim, attempt: Attempt, verdict: Verdict) -> None:
+        done = partial(self._done, claim, attempt, verdict)
+        try:
+            self._journal.finish(claim, attempt, verdict, done)
+        except Exception as error:  # noqa: BLE001 # of this delivery alone
+            done(JournalFault(error))
+
+    def _done(
+        self, claim: Claim, attempt: Attempt, verdict: Verdict, result: bool | JournalError
+    ) -> None:
+        if isinstance(result, JournalFault) and self._journal.condition.state != "failed":
+            self._tasks.report(Fault("recording an outcome", result.error))
+            if attempt.error != str(result):  # which can be recorded, whatever that could not
+                attempt = replace(attempt, status="raised", answer=b"", error=str(result))
+                self._write(claim, attempt, Verdict("raised", "failed"))
+                return
+        # When we end, the next start finds it as it was, and runs it again.
+        if isinstance(result, JournalFull) and not self._is_last_call:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._again_after, self._write, claim, attempt, verdict)
+            return
+        self._unwritten -= 1
+        self._written.set()
+        if result is True and verdict.status != "queued":
+            self._tell(
+                Finished(
+                    claim.id,
+                    claim.delivery,
+                    attempt,
+                    verdict.status,
+                    verdict.sent_status,
+                    verdict.retry_after,
+                    is_recovered=claim.id in self.left,
+                )
+            )
+            self.left.discard(claim.id)
+
+
+def _failed(running: Running, fault: Fault) -> tuple[Attempt, Verdict]:
+    """Return what becomes of a delivery of which nothing can be said but a fault of ours."""
+    number, started_at = running.claim.number, running.started_at
+    attempt = Attempt(number, started_at, running.duration, "raised", 500, error=str(fault))
+    return attempt, Verdict("raised", "failed")

@@ -1,0 +1,76 @@
+"""What paths mean: an endpoint, a page of the script's, or nothing."""
+
+import asyncio
+from collections.abc import Iterable
+
+from hfhooks.http.messages import Request
+from hfhooks.http.passage import Site
+from hfhooks.model.endpoint import PREFIX, Endpoint
+from hfhooks.model.refusal import Refusal
+
+__all__ = ["STARTING", "Paths"]
+
+STARTING = {"retry-after": "5"}
+
+
+class Paths:
+    """The endpoints that deliveries are accepted for, and the `site` that has what else there is.
+
+    `own` are paths that no site has; `wait` is how many seconds a sender is kept that comes before
+    the endpoints are known.
+    """
+
+    def __init__(self, own: Iterable[str], wait: float) -> None:
+        self._own = frozenset(own)
+        self._wait = wait
+        self._endpoints: dict[str, Endpoint] = {}
+        self._site: Site | None = None
+        self._are_known = asyncio.Event()
+        self._is_stopping = False
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return list(self._endpoints.values())
+
+    def publish(self, endpoints: Iterable[Endpoint], site: Site | None, are_all: bool) -> None:
+        """Accept deliveries for these endpoints from now on; see `Gateway.publish`."""
+        self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
+        self._site = site
+        if are_all:
+            self._are_known.set()
+
+    def stop(self) -> None:
+        """Accept no further delivery."""
+        self._is_stopping = True
+        self._are_known.set()
+
+    def is_endpoint(self, path: str) -> bool:
+        return path in self._endpoints
+
+    def site_for(self, request: Request) -> Site | None:
+        """Return the site that a request is for, None if it is for us."""
+        site, path = self._site, request.path
+        if site is None or path in self._own:
+            return None
+        is_theirs = site.has_page if path == "/" else self._find(path) is None
+        return site if is_theirs else None
+
+    async def endpoint_at(self, path: str) -> Endpoint:
+        """Return the endpoint at a path. Raises `Refusal` where there is none, or none any more."""
+        if not path.startswith(PREFIX):
+            raise Refusal(404, "not_found")
+        if path not in self._endpoints and not self._are_known.is_set():
+            try:
+                await asyncio.wait_for(self._are_known.wait(), self._wait)
+            except TimeoutError:
+                raise Refusal(503, "starting", STARTING) from None
+        if self._is_stopping:
+            raise Refusal(503, "stopping", STARTING)
+        if endpoint := self._find(path):
+            return endpoint
+        raise Refusal(404, "not_found")
+
+    def _find(self, path: str) -> Endpoint | None:
+        # huggingface_hub puts the prefix before a path that has it already.
+        doubled = path.removeprefix(PREFIX.rstrip("/"))
+        return self._endpoints.get(path) or self._endpoints.get(doubled)

@@ -1,0 +1,141 @@
+"""The journal in memory: for tests, and the model of what every engine does."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from hfhooks.errors import JournalError
+from hfhooks.journal.alarm import Alarm
+from hfhooks.journal.changes import Changes
+from hfhooks.journal.store import Row, Store
+from hfhooks.journal.telling import Telling
+from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Summary, Verdict, Wanted
+from hfhooks.model.endpoint import Published
+
+__all__ = ["LEASE", "MemoryJournal", "Store"]
+
+LEASE = 60.0
+"""Seconds."""
+
+
+class MemoryReading:
+    """A store that is read; see `journal.Reading`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._changes = Changes(self.list)
+
+    async def get(self, id: int) -> Recorded | None:
+        row = self._store.rows.get(id)
+        return row.recorded if row else None
+
+    async def attempts(self, id: int) -> Sequence[Attempt]:
+        row = self._store.rows.get(id)
+        return list(row.attempts) if row else []
+
+    async def list(self, wanted: Wanted) -> Sequence[Summary]:
+        return [row.summary for row in self._store.wanted(wanted)[::-1][: wanted.limit]]
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        return Counter((row.delivery.endpoint, row.status) for row in self._store.rows.values())
+
+    async def endpoints(self) -> Sequence[Published]:
+        return [each for published in self._store.published.values() for each in published]
+
+    async def check(self) -> None:
+        """Find nothing: memory is not damaged."""
+
+    def follow(self, after: int) -> AsyncIterator[Summary]:
+        return self._changes.follow(after)
+
+
+class MemoryJournal(Telling, MemoryReading):
+    """One host's journal on a store that others may share; see `journal.Journal`."""
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        owner: str = "this host",
+        lease: float = LEASE,
+        most_unfinished: int = 10_000,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        Telling.__init__(self)
+        MemoryReading.__init__(self, store or Store())
+        self._owner = owner
+        self._lease = lease
+        self._most_unfinished = most_unfinished
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(lambda: self._tell_due(), now)
+        self._store.followers.append(self._hear)
+
+    def record(
+        self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
+    ) -> None:
+        def recorded() -> Stored | JournalError:
+            self._live()
+            taken_by, most = self._owner if take else None, self._most_unfinished
+            return self._store.record(delivery, taken_by, self._now(), most)
+
+        self._loop.call_soon(lambda: done(self.condition.error or recorded()))
+
+    async def claim(self, room: Mapping[str, int], crashed: int = 1) -> Sequence[Claim]:
+        self._live()
+        self._store.take_back(self._now())
+        claims = self._store.claim(room, crashed, self._owner, self._now())
+        self._alarm.set(self._store.next_at(self._now()))
+        return claims
+
+    async def extend(self) -> None:
+        self._live()
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        self._store.release(claims)
+
+    def finish(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        verdict: Verdict,
+        done: Callable[[bool | JournalError], None],
+    ) -> None:
+        def finished() -> bool:
+            return self._store.finish(claim, attempt, verdict, self._now())
+
+        self._loop.call_soon(lambda: done(self.condition.error or finished()))
+
+    async def amend(self, id: int, number: int, error: str) -> None:
+        self._store.amend(id, number, error)
+
+    async def requeue(self, wanted: Wanted) -> Sequence[int]:
+        return self._store.requeue(wanted)
+
+    async def cancel(self, wanted: Wanted) -> Sequence[int]:
+        return self._store.cancel(wanted)
+
+    async def publish(self, endpoints: Sequence[Published]) -> None:
+        self._store.published[self._owner] = list(endpoints)
+
+    async def prune(self, before: float) -> int:
+        return self._store.prune(before)
+
+    async def flush(self) -> None:
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        self._alarm.cancel()
+        self._store.followers.remove(self._hear)
+
+    def _live(self) -> None:
+        """Be heard of."""
+        self._store.leases[self._owner] = self._now() + self._lease
+
+    def _hear(self, rows: Sequence[Row]) -> None:
+        self._changes.tell(row.id for row in rows)
+        if any(row.is_due(self._now()) for row in rows):
+            self._tell_due()
+        if any(row.status == "retrying" for row in rows):
+            self._alarm.set(self._store.next_at(self._now()))

@@ -1,0 +1,122 @@
+"""A SQLite file is opened, and made if need be, so that what is written to it stays there."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+from hfhooks.errors import JournalError, JournalTaken
+from hfhooks.journal.sqlite.files import DISK_ERRORS, code_of, connect, damaged
+
+__all__ = ["holder_of", "opened"]
+
+MOST_CHECKED = 512 * 1024 * 1024
+"""Bytes of a file that is checked when it is opened; it takes about a second."""
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
+"""File systems of other machines."""
+
+
+def opened(
+    path: Path, holder: str, prepare: Callable[[sqlite3.Connection], None]
+) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """Return a connection that writes, and one that holds the lock for as long as it is open.
+
+    Raises `JournalError` when another process has the file, or it cannot be used.
+    """
+    try:
+        _create(path)
+        with ExitStack() as stack:
+            lock = stack.enter_context(closing(connect(path.with_suffix(".lock"), timeout=0)))
+            _hold(lock, path, holder)
+            writer = stack.enter_context(closing(connect(path)))
+            _configure(writer, path)
+            _check(writer, path)
+            prepare(writer)
+            stack.pop_all()
+    except (OSError, sqlite3.Error, ValueError) as error:  # what is damaged may not be text
+        if isinstance(error, OSError) or code_of(error) in (*DISK_ERRORS, sqlite3.SQLITE_FULL):
+            what = f"the journal in {path.parent} cannot be used: {error}"
+            raise JournalError(what) from error
+        raise damaged(path, error) from error
+    return writer, lock
+
+
+def _create(path: Path) -> None:
+    _make(path.parent)
+    if (kind := _file_system(path.parent)) in NETWORK:
+        raise JournalError(
+            f"the journal in {path.parent} would be on a network file system ({kind}), "
+            "where locks and syncs cannot be trusted.",
+            help="Choose a folder on a disk of this machine: --state-dir FOLDER",
+        )
+    # SQLite would create it readable by everyone.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the kind of file system a folder is on, where Linux tells it."""
+    try:
+        lines = MOUNTS.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    # https://www.kernel.org/doc/html/latest/filesystems/proc.html, 3.5; the last mount counts
+    mounts = {line.split()[4]: line.partition(" - ")[2].split()[0] for line in lines}
+    folder = folder.resolve()
+    homes = (mounts.get(str(home)) for home in (folder, *folder.parents))
+    return next(filter(None, homes), None)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder that a power loss cannot take away: SQLite syncs the file's own folder only."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name != "nt":  # where a folder cannot be opened
+        parent = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
+    """Keep other servers away. The kernel releases the lock however this process ends."""
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        first = holder_of(path).read_text() if holder_of(path).exists() else "another server"
+        raise JournalTaken(
+            f"the journal in {path.parent} is in use by {first}.",
+            help="Stop that one, or give this one its own: --state-dir FOLDER",
+        ) from error
+    holder_of(path).write_text(holder)
+
+
+def holder_of(path: Path) -> Path:
+    """Return the file that says who has the database."""
+    return path.with_suffix(".holder")
+
+
+def _configure(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "fullfsync": 1}
+    for name, wanted in pragmas.items():
+        # All of it: the switch to WAL commits, and may fail, after its row is there.
+        connection.execute(f"PRAGMA {name} = {wanted}").fetchall()
+        if (value := connection.execute(f"PRAGMA {name}").fetchone()[0]) != wanted:
+            raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
+    connection.execute("PRAGMA checkpoint_fullfsync = 1")
+    connection.execute("PRAGMA journal_size_limit = 4194304")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Look for damage, unless that takes longer than a start may take."""
+    if path.stat().st_size > MOST_CHECKED:
+        return
+    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise damaged(path, verdict)

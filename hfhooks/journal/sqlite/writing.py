@@ -1,0 +1,196 @@
+"""All SQL that writes. Each function is called within a transaction."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from hfhooks.journal.sqlite.reading import MATCHES, Left, parameters
+from hfhooks.journal.sqlite.schema import ONCE, UNFINISHED, make_schema
+from hfhooks.model.delivery import KEPT_ANSWER, Attempt, Claim, Recorded, Verdict, Wanted
+from hfhooks.model.endpoint import Published
+
+__all__ = [
+    "amend",
+    "cancel",
+    "claim",
+    "delete_older",
+    "finish",
+    "insert",
+    "prepare",
+    "publish",
+    "release",
+    "requeue",
+]
+
+# What conflicts is a duplicate.
+INSERT = """
+INSERT INTO deliveries (endpoint, received_at, webhook_id, event, repo, query, headers, origin,
+    status, attempt_count, started_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+INSERT_BODY = "INSERT INTO bodies VALUES (?, ?)"
+SELECT_EARLIER = f"""
+SELECT id FROM deliveries
+WHERE endpoint = ? AND webhook_id = ? AND {ONCE}
+    AND status NOT IN ('failed', 'ignored', 'cancelled')
+"""
+CLAIM = f"""
+UPDATE deliveries SET status = 'running', attempt_count = ?, started_at = ?, due_at = NULL
+WHERE id = ? AND {UNFINISHED}
+"""
+RELEASE = """
+UPDATE deliveries SET status = 'queued', attempt_count = attempt_count - 1
+WHERE id = ? AND attempt_count = ? AND status = 'running'
+"""
+# An attempt ends once, and never after a later one has begun.
+FINISH = f"""
+UPDATE deliveries SET status = :status, due_at = :due_at, is_pause_asked = :is_pause_asked,
+    attempt_count = :number, sent_status = coalesce(sent_status, :sent_status)
+WHERE id = :id AND attempt_count <= :number AND {UNFINISHED}
+    AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND number = :number)
+"""
+INSERT_ATTEMPT = """
+INSERT INTO attempts (delivery_id, number, started_at, duration, status, http_status, answer, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+AMEND_ATTEMPT = """
+UPDATE attempts SET status = 'raised', error = ? WHERE delivery_id = ? AND number = ?
+"""
+AMEND_DELIVERY = """
+UPDATE deliveries SET status = 'failed'
+WHERE id = ? AND attempt_count = ? AND status = 'succeeded'
+"""
+SELECT_REQUEUED = f"""
+SELECT id, endpoint, received_at, due_at,
+    EXISTS (SELECT 1 FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
+        AS has_crashed
+FROM deliveries WHERE status IN ('failed', 'retrying') AND {MATCHES} ORDER BY id
+"""
+# Not where the Hub has sent it again meanwhile.
+REQUEUE = """
+UPDATE OR IGNORE deliveries SET status = 'queued', due_at = NULL, is_pause_asked = 0
+WHERE id = ? AND status IN ('failed', 'retrying')
+"""
+SELECT_CANCELLED = f"SELECT id FROM deliveries WHERE {UNFINISHED} AND {MATCHES} ORDER BY id"
+CANCEL = f"UPDATE deliveries SET status = 'cancelled', due_at = NULL WHERE id = ? AND {UNFINISHED}"
+DELETE_OLDER = f"""
+DELETE FROM deliveries WHERE id IN (
+    SELECT id FROM deliveries WHERE received_at < ? AND NOT {UNFINISHED} LIMIT ?
+)
+"""
+# What an earlier process has left; what is due later stays due later.
+RECOVER = """
+INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
+    SELECT id, attempt_count, started_at, 0, 'lost', x'' FROM deliveries WHERE status = 'running';
+UPDATE deliveries SET status = 'queued', due_at = NULL WHERE status = 'running';
+"""
+INSERT_ENDPOINT = "INSERT INTO endpoints (published) VALUES (?)"
+
+KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
+"""Headers that may be written to disk; never the secret, cookies or authorization."""
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables what is expected, and queue what an earlier process has left running."""
+    make_schema(connection, path)
+    connection.executescript(f"BEGIN IMMEDIATE; {RECOVER} COMMIT;")
+
+
+def insert(
+    connection: sqlite3.Connection, delivery: Recorded, taken_at: float | None
+) -> tuple[int, str]:
+    """Add a delivery; return its id and status, or those of the earlier one it is a copy of."""
+    of_the_hub = (delivery.endpoint, delivery.webhook_id)
+    may_conflict = delivery.origin == "replay" or delivery.status != "ignored"
+    earlier = None if may_conflict else connection.execute(SELECT_EARLIER, of_the_hub).fetchone()
+    if earlier:
+        return earlier[0], "duplicate"
+    status = delivery.status if taken_at is None else "running"
+    inserted = connection.execute(
+        INSERT,
+        (
+            delivery.endpoint,
+            delivery.received_at,
+            delivery.webhook_id,
+            delivery.event,
+            delivery.repo,
+            delivery.query,
+            to_json([each for each in delivery.headers if each[0] in KEPT_HEADERS]).decode(),
+            delivery.origin,
+            status,
+            0 if taken_at is None else 1,
+            taken_at,
+        ),
+    )
+    if not inserted.rowcount:
+        return connection.execute(SELECT_EARLIER, of_the_hub).fetchone()[0], "duplicate"
+    id = inserted.lastrowid or 0
+    connection.execute(INSERT_BODY, (id, delivery.body))
+    return id, status
+
+
+def claim(connection: sqlite3.Connection, id: int, number: int, started_at: float) -> None:
+    """Note that this attempt has started."""
+    connection.execute(CLAIM, (number, started_at, id))
+
+
+def release(connection: sqlite3.Connection, claims: Sequence[Claim]) -> None:
+    """Note that these attempts have not started."""
+    connection.executemany(RELEASE, [(claim.id, claim.number) for claim in claims])
+
+
+def finish(
+    connection: sqlite3.Connection,
+    claim: Claim,
+    attempt: Attempt,
+    verdict: Verdict,
+    due_at: float | None,
+) -> bool:
+    """Keep how an attempt ended; False if it has ended before, or a later one has begun."""
+    ending = {
+        "id": claim.id,
+        "number": claim.number,
+        "status": verdict.status,
+        "due_at": due_at,
+        "is_pause_asked": verdict.is_pause_asked,
+        "sent_status": verdict.sent_status,
+    }
+    if not connection.execute(FINISH, ending).rowcount:
+        return False
+    connection.execute(INSERT_ATTEMPT, (claim.id, *vars(attempt.cut()).values()))
+    return True
+
+
+def amend(connection: sqlite3.Connection, id: int, number: int, error: str) -> None:
+    """Keep that what an attempt left to be done has failed."""
+    connection.execute(AMEND_ATTEMPT, (error[-KEPT_ANSWER:], id, number))
+    connection.execute(AMEND_DELIVERY, (id, number))
+
+
+def requeue(connection: sqlite3.Connection, wanted: Wanted) -> list[Left]:
+    """Make deliveries due; return them."""
+    found = connection.execute(SELECT_REQUEUED, parameters(wanted)).fetchall()
+    rows = [Left(*row) for row in found]
+    return [row for row in rows if connection.execute(REQUEUE, (row.id,)).rowcount]
+
+
+def cancel(connection: sqlite3.Connection, wanted: Wanted) -> list[int]:
+    """End deliveries; return their ids."""
+    found = connection.execute(SELECT_CANCELLED, parameters(wanted)).fetchall()
+    return [id for (id,) in found if connection.execute(CANCEL, (id,)).rowcount]
+
+
+def publish(connection: sqlite3.Connection, endpoints: Sequence[Published]) -> None:
+    """Keep these endpoints alone."""
+    connection.execute("DELETE FROM endpoints")
+    rows = [(json.dumps(endpoint.as_json()),) for endpoint in endpoints]
+    connection.executemany(INSERT_ENDPOINT, rows)
+
+
+def delete_older(connection: sqlite3.Connection, before: float, most: int) -> int:
+    """Delete some of the finished ones that were received before; count them."""
+    return connection.execute(DELETE_OLDER, (before, most)).rowcount

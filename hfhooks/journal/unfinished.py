@@ -1,0 +1,58 @@
+"""What is not finished, of a journal that one process has: what waits, and what is taken."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from hfhooks.journal.alarm import Alarm
+from hfhooks.journal.due import Due, Waiting
+from hfhooks.model.delivery import Claim
+
+__all__ = ["Unfinished"]
+
+
+class Unfinished:
+    """Deliveries that wait, or are taken; `tell_due` is called when one may have become due."""
+
+    def __init__(self, tell_due: Callable[[], None], now: Callable[[], float]) -> None:
+        self._tell_due, self._now = tell_due, now
+        self._due = Due()
+        self._taken: dict[int, int] = {}
+        """The number of the attempt, by delivery; 0 while that is not known."""
+        self._alarm = Alarm(tell_due, now)
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._taken)
+
+    def wait(self, waiting: Waiting, is_due: bool = True) -> None:
+        """Add a delivery that waits for its turn, or first until it is due."""
+        self._due.add(waiting, is_due)
+        if is_due:
+            self._tell_due()
+        else:
+            self._alarm.set(self._due.next_at())
+
+    def take(self, room: Mapping[str, int], crashed: int) -> Sequence[Waiting]:
+        """Take those that are due and for which there is room; see `Due.take`."""
+        taken = self._due.take(room, crashed, self._now())
+        self._alarm.set(self._due.next_at())
+        self._taken.update((each.id, 0) for each in taken)
+        return taken
+
+    def hold(self, id: int, number: int) -> None:
+        """Note the number of an attempt at a delivery that is taken."""
+        self._taken[id] = number
+
+    def is_taken(self, id: int) -> bool:
+        return id in self._taken
+
+    def holds(self, claim: Claim) -> bool:
+        """Tell whether this claim still holds."""
+        return self._taken.get(claim.id) == claim.number
+
+    def drop(self, id: int) -> None:
+        """Remove a delivery, which neither waits nor is taken."""
+        self._due.remove(id)
+        self._taken.pop(id, None)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._alarm.cancel()

@@ -1,0 +1,52 @@
+"""How a call of a handler ended, as the worker tells it."""
+
+from dataclasses import dataclass
+
+from hfhooks.errors import Fault
+
+__all__ = [
+    "CRASHED",
+    "DISCARDED",
+    "ANSWERED",
+    "INTERRUPTED",
+    "RAISED",
+    "REFUSED",
+    "RETRY",
+    "Ending",
+    "failed_by",
+]
+
+ANSWERED = "answered"
+"""The handler's author has written the answer, or returned something that became one."""
+RAISED = "raised"
+"""The handler raised; the body is the text of its traceback."""
+RETRY = "retry"
+"""The handler raised `Retry`; the body says why."""
+DISCARDED = "discarded"
+"""The handler raised `Discard`; the body says why."""
+REFUSED = "refused"
+"""The handler's model does not take the payload; the body says why."""
+CRASHED = "crashed"
+"""The worker ended before it answered."""
+INTERRUPTED = "interrupted"
+"""The worker was ended on purpose before it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What came of one call."""
+
+    kind: str
+    """`answered`, or one of the other words above."""
+    status: int = 0
+    """Of HTTP."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Names are lower case."""
+    body: bytes = b""
+    retry_after: float | None = None
+    """Seconds that the handler wants to pass before it is called again."""
+
+
+def failed_by(fault: Fault) -> Ending:
+    """Return how a call ends that a fault of ours has kept from its handler."""
+    return Ending(RAISED, 500, body=str(fault).encode(errors="backslashreplace"))

@@ -1,0 +1,83 @@
+"""A request becomes a delivery, or is refused."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from pydantic_core import from_json
+
+from hfhooks.model.delivery import Recorded
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.events import event_of, repo_of
+from hfhooks.model.refusal import Refusal
+
+__all__ = ["check_media_type", "receive"]
+
+SECRET = "secret"  # noqa: S105 # the name of a parameter
+WEBHOOK_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def check_media_type(endpoint: Endpoint, fields: Mapping[str, str]) -> None:
+    """Accept uncompressed JSON, or anything if the handler reads it itself. Raises `Refusal`."""
+    if not endpoint.takes_json:
+        return
+    media_type = fields.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    if not is_json or fields.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "unsupported_media_type")
+
+
+def receive(
+    endpoint: Endpoint,
+    *,
+    query: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    received_at: float,
+    origin: str = "hub",
+) -> tuple[Recorded, str | None]:
+    """Return the delivery that a request is, and why the endpoint does not want it, if so.
+
+    Names of headers are lower case. Raises `Refusal` for a body that is no JSON object, where the
+    handler does not read it itself.
+    """
+    payload = _payload(endpoint, body)
+    mismatch = endpoint.filter.mismatch(payload)
+    event = event_of(payload)
+    webhook_id = next((value for name, value in headers if name == "webhook-id"), "")
+    delivery = Recorded(
+        endpoint=endpoint.name,
+        received_at=received_at,
+        query=without_secret(query),
+        headers=tuple(headers),
+        body=body,
+        event=str(event) if event else None,
+        repo=repo_of(payload),
+        webhook_id=webhook_id if WEBHOOK_ID.fullmatch(webhook_id) else None,
+        origin=origin,
+        status="ignored" if mismatch else "queued",
+    )
+    return delivery, mismatch
+
+
+def without_secret(query: str) -> str:
+    """Return a query as it may be recorded."""
+    if SECRET not in query.lower() and "%" not in query:
+        return query
+    parts = query.split("&")
+    return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]).lower() != SECRET)
+
+
+def _payload(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
+    try:
+        payload = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        if not endpoint.takes_json:
+            return {}
+        raise Refusal(400, "not_json") from error
+    if isinstance(payload, dict):
+        return payload
+    if endpoint.takes_json:
+        raise Refusal(400, "not_object")
+    return {}

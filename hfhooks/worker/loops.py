@@ -1,0 +1,174 @@
+"""Event loops that handlers are called on: one, and others while it is blocked.
+
+Scripts call `requests` and `time.sleep` in `async def` handlers. While one does, nothing else runs
+on its loop. So a thread looks at the loops, and when all stand still starts another one, which
+takes what comes, and what had come and was not begun. When the first one goes on it gets everything
+back: objects of a script may belong to it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock, current_thread
+from time import monotonic
+from typing import TypeAlias
+
+from hfhooks.model.delivery import Claim
+from hfhooks.model.ending import Ending
+from hfhooks.script.registry import Registry
+from hfhooks.worker.turning import LOOK_EVERY, TurningLoop, Watch
+
+__all__ = ["Answered", "Call", "Loops"]
+
+CHECK_EVERY = 0.01
+"""Seconds between two looks whether all is over."""
+LONGEST_HOLD = 10.0
+"""Seconds after which the other deliveries of an endpoint that blocks a loop are begun."""
+Answered: TypeAlias = Callable[[Ending], None]
+Call: TypeAlias = Callable[[Claim, str | None, Answered], Awaitable[None]]
+"""Calls a handler, and returns when all that it left to be done is done too."""
+
+
+@dataclass(eq=False)
+class _Attempt:
+    claim: Claim
+    secret: str | None
+    answered: Answered
+    loop: TurningLoop
+    """Where it is to begin."""
+    is_begun: bool = False
+
+
+class Loops:
+    """Calls handlers, by `call`, on whichever loop turns.
+
+    `prepare` is called on each loop before anything else. `on_blocked` hears, in a thread, what
+    blocks a loop, once; `on_fault` of a call that cannot be answered, or of a loop that has ended;
+    `on_active` is called on the thread of the loop that is to hear what comes.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        registry: Registry,
+        *,
+        prepare: Callable[[], None],
+        on_blocked: Callable[[str], None],
+        on_fault: Callable[[BaseException], None],
+        on_active: Callable[[asyncio.AbstractEventLoop], None] = lambda _: None,
+    ) -> None:
+        self._call = call
+        self._prepare, self._on_fault, self._on_active = prepare, on_fault, on_active
+        self._lock = Lock()
+        self._waiting: set[_Attempt] = set()
+        self._watch = Watch(registry, on_blocked, on_fault, self._begin_to_turn, self._looked)
+        self._active: TurningLoop | None = None
+        """The one that hears what comes."""
+        self._stopped = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Call handlers on this loop, and on others when it is blocked, until told to stop.
+
+        Returns when all that was begun is over.
+        """
+        self._watch.begin(asyncio.get_running_loop())
+        await self._stopped.wait()
+        while self._waiting or any(loop.tasks for loop in self._watch.all):
+            await asyncio.sleep(CHECK_EVERY)
+        await self._watch.end()
+
+    def stop(self) -> None:
+        """End when all that has come is over. May be called in any thread."""
+        if self._active:
+            with suppress(RuntimeError):  # it is over
+                self._watch.first.loop.call_soon_threadsafe(self._stopped.set)
+        else:
+            self._stopped.set()
+
+    def take(self, claim: Claim, secret: str | None, answered: Answered) -> None:
+        """Call a handler as soon as a loop turns; `answered` may be called in any thread."""
+        with self._lock:
+            attempt = _Attempt(claim, secret, answered, self._loop_for(claim.delivery.endpoint))
+            self._waiting.add(attempt)
+        self._schedule(attempt)
+
+    def _loop_for(self, endpoint: str) -> TurningLoop:
+        """Return the loop that a handler is to be called on.
+
+        Where its endpoint blocks one, it waits there for a while: on the next one it would do the
+        same to that.
+        """
+        for loop in self._watch.loops:
+            if _is_held(loop, endpoint):
+                return loop
+        return self._watch.active
+
+    def _schedule(self, attempt: _Attempt) -> None:
+        if attempt.loop.thread is current_thread():
+            self._start(attempt, attempt.loop)
+        else:
+            with suppress(RuntimeError):  # its loop is closed: the process is about to end
+                attempt.loop.loop.call_soon_threadsafe(self._start, attempt, attempt.loop)
+
+    def _start(self, attempt: _Attempt, loop: TurningLoop) -> None:
+        task = loop.loop.create_task(self._run(attempt, loop))
+        loop.tasks.add(task)
+        task.add_done_callback(partial(self._ended, loop))
+
+    def _ended(self, loop: TurningLoop, task: "asyncio.Task[None]") -> None:
+        loop.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._on_fault(error)
+
+    async def _run(self, attempt: _Attempt, loop: TurningLoop) -> None:
+        with self._lock:
+            if attempt.is_begun or attempt.loop is not loop:  # another one has it
+                return
+            attempt.is_begun = True
+            self._waiting.discard(attempt)
+        await self._call(attempt.claim, attempt.secret, attempt.answered)
+
+    def _begin_to_turn(self, loop: TurningLoop) -> None:
+        """Be called on a loop's own thread when it begins."""
+        self._prepare()
+        self._turn(loop)
+        if loop is self._watch.active:
+            self._hear(loop)
+
+    def _turn(self, loop: TurningLoop) -> None:
+        """Note that a loop turns, again and again, and let one that is not needed come to rest."""
+        loop.turned_at = monotonic()
+        if self._watch.is_needed(loop):
+            loop.loop.call_later(LOOK_EVERY, self._turn, loop)
+        else:
+            loop.loop.stop()
+
+    def _hear(self, loop: TurningLoop) -> None:
+        self._active = loop
+        self._on_active(loop.loop)
+
+    def _looked(self) -> None:
+        """Have begun on the active loop, and heard by it, what waits on one that is blocked."""
+        active = self._watch.active
+        if active is not self._active:
+            active.loop.call_soon_threadsafe(self._hear, active)
+        with self._lock:
+            moved = [
+                attempt
+                for attempt in self._waiting
+                if attempt.loop.is_blocked
+                and attempt.loop is not active
+                and not _is_held(attempt.loop, attempt.claim.delivery.endpoint)
+            ]
+            for attempt in moved:
+                attempt.loop = active
+        for attempt in sorted(moved, key=lambda attempt: attempt.claim.id):
+            self._schedule(attempt)
+
+
+def _is_held(loop: TurningLoop, endpoint: str) -> bool:
+    """Tell whether deliveries of an endpoint wait for a loop that it blocks."""
+    is_new = loop.blocked_at is not None and monotonic() - loop.blocked_at < LONGEST_HOLD
+    return loop.blocker == endpoint and is_new

@@ -1,0 +1,187 @@
+"""Tables: what happens to the lanes, and what may be begun after that."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import approx
+
+from hfhooks.dispatch.lanes import BURST, CALM, FEW, Lanes
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.endpoint import Endpoint
+
+Step = Callable[[Lanes], object]
+NOW = 100.0
+
+
+def serve(**limits: int) -> Step:
+    """Let endpoints of these names run so many handlers."""
+    endpoints = [Endpoint(name, max_concurrency=limit) for name, limit in limits.items()]
+    return lambda lanes: lanes.use(endpoints)
+
+
+def expect(name: str = "a", number: int = 1) -> Step:
+    return lambda lanes: [lanes.expect(name, NOW) for _ in range(number)]
+
+
+def arrive(name: str = "a", *, taken: bool = False, waits: bool = False, number: int = 1) -> Step:
+    def step(lanes: Lanes) -> None:
+        for _ in range(number):
+            lanes.arrived(name, was_taken=taken, waits=waits)
+
+    return step
+
+
+def wait(name: str = "a", number: int = 1) -> Step:
+    """Let deliveries come that have to wait."""
+    return lambda lanes: lanes.left({name: number})
+
+
+def begin(name: str = "a", number: int = 1, *, crashed: int = 0, has_waited: bool = True) -> Step:
+    def step(lanes: Lanes) -> None:
+        for _ in range(number):
+            lanes.begun(claim(name, crashed), has_waited=has_waited)
+
+    return step
+
+
+def end(name: str = "a", number: int = 1, *, crashed: int = 0) -> Step:
+    def step(lanes: Lanes) -> None:
+        for _ in range(number):
+            lanes.ended(claim(name, crashed))
+
+    return step
+
+
+def claim(name: str, crashed: int = 0) -> Claim:
+    return Claim(1, Recorded(name, 0.0, "", (), b"", crashed=crashed), 1, "")
+
+
+def after(*steps: Step) -> Lanes:
+    lanes = Lanes()
+    for step in steps:
+        step(lanes)
+    return lanes
+
+
+@pytest.mark.parametrize(
+    ("steps", "room"),
+    [
+        ([], {}),
+        ([serve(a=2)], {"a": 2}),
+        ([serve(a=2), begin()], {"a": 1}),
+        ([serve(a=2), begin(number=2)], {}),
+        ([serve(a=2), begin(number=2), end()], {"a": 1}),
+        ([serve(a=2, b=1), begin(number=2)], {"b": 1}),
+        ([serve(a=2), expect(), arrive(taken=True)], {"a": 2}),
+        ([serve(a=2), expect()], {"a": 1}),
+        ([serve(a=2), serve(b=1)], {"b": 1}),
+        ([serve(a=2), begin(), serve(b=1), serve(a=2)], {"a": 1}),
+        ([serve(a=2), begin(number=2), serve(a=1)], {}),
+        ([serve(a=1), begin(), serve(a=3)], {"a": 2}),
+        ([serve(a=9), expect(number=BURST)], {}),
+        ([serve(a=99), expect(number=BURST)], {"a": 99 - BURST}),
+        ([serve(a=99), wait(), expect(number=BURST + 1)], {"a": FEW}),
+        ([serve(a=99, b=1), wait(), expect(number=BURST + 1)], {"a": FEW, "b": 1}),
+        ([serve(a=99), wait(), expect(number=BURST + 1), begin(number=FEW)], {}),
+        ([serve(a=1), wait(), expect(number=BURST + 1)], {"a": 1}),
+    ],
+)
+def test_how_many_handlers_may_be_called(steps: list[Step], room: dict[str, int]) -> None:
+    assert after(*steps).room(NOW) == room
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], (False, False)),
+        ([serve(a=1)], (True, True)),
+        ([serve(b=1)], (False, False)),
+        ([serve(a=1), begin()], (False, False)),
+        ([serve(a=1), expect()], (False, False)),
+        ([serve(a=2), expect()], (True, True)),
+        ([serve(a=1), expect(), arrive(taken=True)], (True, True)),
+        ([serve(a=1), wait()], (False, False)),
+        ([serve(a=2), wait()], (False, True)),
+        ([serve(a=2), wait(), begin()], (True, True)),
+        ([serve(a=1), begin(), end()], (True, True)),
+        ([serve(a=99), expect(number=BURST)], (False, True)),
+        ([serve(a=1, b=1), begin("b")], (True, True)),
+    ],
+)
+def test_whether_one_that_arrives_is_taken_and_whether_its_sender_is_kept(
+    steps: list[Step], expected: tuple[bool, bool]
+) -> None:
+    assert after(*steps).expect("a", NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "may_begin"),
+    [
+        ([], 1),
+        ([begin()], 1),
+        ([begin(crashed=1)], 0),
+        ([begin(crashed=1), end(crashed=1)], 1),
+        ([begin("a", crashed=2), begin("b")], 0),
+    ],
+)
+def test_of_those_that_have_ended_a_worker_one_runs_at_a_time(
+    steps: list[Step], may_begin: int
+) -> None:
+    assert after(serve(a=9, b=9), *steps).quarantine == may_begin
+
+
+def test_a_burst_is_over_a_moment_after_the_last_of_it() -> None:
+    lanes = after(serve(a=99), wait(number=9), expect(number=BURST + 1))
+    arrive(number=BURST + 1)(lanes)
+    assert lanes.room(NOW) == {"a": FEW}
+    assert lanes.calm_in(NOW) == approx(CALM)
+    assert (lanes.room(NOW + CALM), lanes.calm_in(NOW + CALM)) == ({"a": 99}, None)
+
+
+def test_a_burst_lasts_while_many_are_being_recorded() -> None:
+    lanes = after(serve(a=99), wait(), expect(number=BURST + 1))
+    later = NOW + 10 * CALM
+    assert lanes.room(later) == {"a": FEW}
+    assert lanes.calm_in(later) == approx(CALM)
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_short"),
+    [
+        ([serve(a=1)], False),
+        ([serve(a=1), begin()], True),
+        ([serve(a=1, b=1), begin("b")], True),
+        ([serve(a=9), begin()], False),
+        ([serve(a=9), begin(crashed=1)], True),
+        ([serve(a=99), expect(number=BURST + 1)], True),
+    ],
+)
+def test_whether_some_wait_for_room(steps: list[Step], is_short: bool) -> None:
+    assert after(*steps).is_short(NOW) is is_short
+
+
+@given(st.lists(st.sampled_from(["come", "arrive", "end"]), max_size=60), st.integers(1, 5))
+def test_no_more_run_than_may_and_all_places_come_back(events: list[str], limit: int) -> None:
+    lanes = after(serve(a=limit))
+    arriving: list[bool] = []
+    running = 0
+    for event in events:
+        if event == "come":
+            arriving.append(lanes.expect("a", NOW)[0])
+        elif event == "arrive" and arriving:
+            was_taken = arriving.pop(0)
+            lanes.arrived("a", was_taken=was_taken, waits=not was_taken)
+            if was_taken:
+                begin(has_waited=False)(lanes)
+                running += 1
+        elif event == "end" and running:
+            end()(lanes)
+            running -= 1
+        assert running + sum(arriving) <= limit
+        assert lanes.running == running
+    for was_taken in arriving:
+        lanes.arrived("a", was_taken=was_taken, waits=False)
+    end(number=running)(lanes)
+    assert lanes.room(NOW + CALM) == {"a": limit}

@@ -1,0 +1,1 @@
+"""Faults in every task and every thread of the product."""
