@@ -65,8 +65,8 @@ def test_q_stops_with_success_and_leaves_the_terminal_as_it_was(attend: Any) -> 
     wait_until(lambda: not server.shows_keys)
     server.press("q")
     server.wait_for("Stopped.")
-    assert server.shows_keys
     assert server.ended() == 0
+    assert server.shows_keys
 
 
 def test_ctrl_c_stays_what_it_is(attend: Any) -> None:
@@ -74,8 +74,8 @@ def test_ctrl_c_stays_what_it_is(attend: Any) -> None:
     server.url()
     server.press("\x03")
     server.wait_for("Stopped.")
-    assert server.shows_keys
     assert server.ended() == 130
+    assert server.shows_keys
 
 
 def test_r_replays_the_last_delivery(attend: Any) -> None:
@@ -191,10 +191,14 @@ def test_the_background_takes_no_keys_until_it_is_the_foreground(script: Script)
         server.close()
 
 
-def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(attend: Any, script: Script) -> None:
-    script("import time\n" + TEXT.replace("return", "time.sleep(60); return"))
+def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(
+    attend: Any, script: Script, tmp_path: Path
+) -> None:
+    begin = f"open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(60); return"
+    script("import time\n" + TEXT.replace("return", begin))
     server = attend("--wait", "0", "--no-reload")
     post(server.url(), PULL)
+    wait_until((tmp_path / "begun").exists)
     server.press("\x03")
     server.wait_for("Ctrl-C again stops at once.")
     threading.Event().wait(0.6)  # what comes sooner is the same signal
