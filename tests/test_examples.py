@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def test_several_endpoints(serve: Start) -> None:
     assert server.post("trigger_evaluation", DATASET).json() == {"id": 3, "status": "ignored"}
 
 
+@pytest.mark.skipif(find_spec("gradio") is None, reason="gradio is not installed")
 def test_gradio_page(serve: Start) -> None:
-    pytest.importorskip("gradio")
     server = serve("gradio_page.py", GRADIO_ANALYTICS_ENABLED="False")
     assert server.post("push", MODEL).status == 200
     assert b"Pushes" in request("GET", server.ready["local_url"] + "/").body

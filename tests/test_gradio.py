@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from tests.harness import PAYLOADS, Server, request
 
-pytest.importorskip("gradio")
+if find_spec("gradio") is None:  # importing it takes seconds, in every process of the tests
+    pytest.skip("gradio is not installed", allow_module_level=True)
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
