@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.zygote import LONGEST, Zygote
+from tests.zygote import NAME, Forked, take_terminal
 
 PAYLOADS = sorted((Path(__file__).parent / "payloads").glob("*.json"))
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -26,9 +26,8 @@ JSON = {"content-type": "application/json"}
 WAITING = ("note: still ", "note: background tasks are still running")
 """How lines begin that say that something takes long."""
 COMMAND = [sys.executable, "-m", "hfhooks"]
-ZYGOTE = Zygote()
-OF_PYTHON = ("PYTHON", "LANG", "LC_", "COVERAGE")
-"""Variables that count when Python starts."""
+LONGEST = 60
+"""Seconds that a command may take."""
 
 
 def payload_bytes(name: str) -> bytes:
@@ -88,22 +87,15 @@ def run_command(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `hfhooks` to its end."""
-    environment = os.environ | dict(env or {})
-    is_plain = not any(name.startswith(OF_PYTHON) for name in env or {})
-    if is_plain and (said := ZYGOTE.run(arguments, stdin, environment, cwd)):
-        code, out, err = said
-        return subprocess.CompletedProcess(arguments, code, out.decode(), err.decode())
-    result = subprocess.run(
-        [*COMMAND, *arguments],
-        input=stdin,
-        capture_output=True,
-        env=environment,
-        cwd=cwd,
-        timeout=LONGEST,
-    )
-    return subprocess.CompletedProcess(
-        result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
-    )
+    command = [*COMMAND, *arguments]
+    pipe, environment = subprocess.PIPE, os.environ | dict(env or {})
+    with Forked(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=cwd) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out.decode(), err.decode())
 
 
 def at_terminal(
@@ -117,13 +109,7 @@ def at_terminal(
     `answer` is a question, and what he types when he sees it.
     """
     environment = {**os.environ, "TERM": "xterm", **(env or {})}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        try:
-            os.chdir(cwd or ".")
-            os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment)
-        finally:
-            os._exit(127)
+    process, terminal = open_terminal([*COMMAND, *arguments], cwd, environment)
     shown = b""
     with suppress(OSError):  # the terminal's end
         while chunk := os.read(terminal, 65536):
@@ -132,8 +118,27 @@ def at_terminal(
                 os.write(terminal, answer[1])
                 answer = None
     os.close(terminal)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = process.wait()
     return subprocess.CompletedProcess(arguments, code, shown.decode(errors="replace"), "")
+
+
+def open_terminal(
+    command: Sequence[str], cwd: Path | None, env: Mapping[str, str]
+) -> tuple[Forked, int]:
+    """Start a program at a terminal of its own; return it, and where a person sits."""
+    ours, its = pty.openpty()
+    process = Forked(
+        list(command),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(its)
+    return process, ours
 
 
 class Terminal:
@@ -143,13 +148,8 @@ class Terminal:
         self, command: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ
     ) -> None:
         self.shown = ""
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            try:
-                os.chdir(cwd or ".")
-                os.execvpe(command[0], command, dict(env))
-            finally:
-                os._exit(127)
+        self._process, self.fd = open_terminal(command, cwd, env)
+        self.pid = self._process.pid
 
     def read(self) -> str:
         """Return all that was shown so far."""
@@ -173,19 +173,17 @@ class Terminal:
     def ended(self) -> int:
         """Return the exit code, reading what it says meanwhile."""
 
-        def look() -> tuple[int, int] | None:
+        def look() -> bool:
             self.read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            return (pid, status) if pid else None
+            return self._process.poll() is not None
 
-        _, status = wait_until(look, timeout=30)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
+        wait_until(look, timeout=30)
+        return int(self._process.returncode)
 
     def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
         os.close(self.fd)
 
 
@@ -198,15 +196,16 @@ class Server:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         as_json: bool = True,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
         has_own_session: bool = False,
         port: int = 0,
     ) -> None:
         options = ["--port", str(port), *(["--json"] if as_json else [])]
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self.process = subprocess.Popen(
-            [*command, "serve", *map(str, arguments), *options],
+        start = subprocess.Popen if command else Forked
+        self.process = start(
+            [*(command or COMMAND), "serve", *map(str, arguments), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -269,7 +268,8 @@ class Server:
 
     @property
     def worker_pids(self) -> list[int]:
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
+        children = psutil.Process(self.process.pid).children()
+        return [child.pid for child in children if child.name() != NAME]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

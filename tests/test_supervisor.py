@@ -22,6 +22,7 @@ from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
 from tests.gateway.conftest import until
 from tests.harness import JSON
+from tests.zygote import Forked
 
 Script = Callable[..., Path]
 ATTEMPT = '{"id": 1}'
@@ -80,7 +81,8 @@ class Watched:
 
 
 @pytest.fixture
-async def watch() -> AsyncIterator[Callable[[Path], Watched]]:
+async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path], Watched]]:
+    monkeypatch.setattr(subprocess, "Popen", Forked)  # tests/worker starts real ones
     watched: list[Watched] = []
 
     def watch(path: Path, **options: Any) -> Watched:

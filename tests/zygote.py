@@ -1,110 +1,324 @@
-"""Runs `hfhooks` in processes that are forked from this one, which has imported it all before.
+"""Runs `hfhooks` in processes that are forked from one that has imported it all before.
 
-A command takes most of its time to import what it needs, and the tests run hundreds. Each is a
-process of its own with its own files, environment and exit code, as `python -m hfhooks` is.
+A command or a worker takes most of its time to import what it needs, and the tests start hundreds.
+A forked one is a process all the same, a child of the one that started it, with its own files,
+environment, signals and exit code. Where that cannot be, Python is started.
 """
 
+import atexit
+import ctypes
+import gc
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Lock
+from platform import machine
+from runpy import run_module
+from typing import Any, TextIO, TypedDict
 
-__all__ = ["LONGEST", "Zygote"]
+import coverage
 
-LONGEST = 60
-"""Seconds that a command may take."""
-STREAMS = ("stdin", "stdout", "stderr")
+from hfhooks.redact import redact
+
+__all__ = ["CAN_FORK", "NAME", "Forked", "take_terminal"]
+
+CLONE = {"x86_64": 56, "aarch64": 220}
+"""The number of the system call, by machine."""
+CLONE_PARENT = 0x8000
+CAN_FORK = sys.platform == "linux" and machine() in CLONE
+NAME = "zygote"
+"""The name of the process, for who looks at children."""
+OF_PYTHON = ("PYTHON", "LANG", "LC_", "LD_", "COVERAGE")
+"""How variables begin that count when Python starts."""
+
+
+def of_python(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(OF_PYTHON)}
+
+
+AT_START = of_python(os.environ)
+UNSET = {
+    "executable": (None,),
+    "pass_fds": ((),),
+    "shell": (False,),
+    **dict.fromkeys(("gid", "gids", "uid"), (None,)),
+    **dict.fromkeys(("umask", "process_group"), (-1,)),
+}
+"""What of `Popen` a zygote cannot do, and how it is not asked for."""
+
+
+PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+"""Both ends of each, as `Popen` names them."""
+
+
+def take_terminal() -> None:
+    """Make stdin the terminal of this session; as `preexec_fn` a zygote does it, too."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Work(TypedDict):
+    """What a forked process is to do."""
+
+    module: str
+    is_safe_path: bool
+    arguments: list[str]
+    env: dict[str, str]
+    cwd: str
+    blocked: list[int]
+    has_own_session: bool
+    takes_terminal: bool
 
 
 class Zygote:
     """The process that is forked, as its parent holds it; it starts when it is needed."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-        self._lock = Lock()
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
-    def run(
-        self, arguments: tuple[str, ...], stdin: bytes, env: Mapping[str, str], cwd: Path | None
-    ) -> tuple[int, bytes, bytes] | None:
-        """Return the exit code and what was said; None while another command runs."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            with TemporaryDirectory() as folder:
-                Path(folder, "stdin").write_bytes(stdin)
-                wanted = {"arguments": arguments, "env": dict(env), "folder": folder}
-                code = self._ask({**wanted, "cwd": str(cwd or Path.cwd())})
-                said = [Path(folder, name).read_bytes() for name in STREAMS[1:]]
-                return code, said[0], said[1]
-        finally:
-            self._lock.release()
-
-    def _ask(self, request: object) -> int:
-        if self._process is None:
+    def start(self) -> socket.socket:
+        """Start Python for it."""
+        ours, its = socket.socketpair()
+        with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.zygote"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+                [sys.executable, "-m", "tests.zygote", str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
+                env={"PATH": os.environ["PATH"], **AT_START},
+                pass_fds=[its.fileno()],
             )
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return ours
+
+    def branch_off(self) -> None:
+        """Fork it from this process, which has not begun anything yet."""
+        self._socket, its = socket.socketpair()
+        if os.fork() == 0:
+            self._socket.close()
+            null = os.open(os.devnull, os.O_RDWR)
+            for number in range(3):
+                os.dup2(null, number)
+            os.close(null)
+            become(*asked(its))
+        its.close()
+
+    def fork(self, work: Work, streams: list[int]) -> int:
+        """Return the process of a child of ours that does this, 0 where there can be none."""
+        with self._lock:
+            self._socket = sock = self._socket or self.start()
+            file = os.memfd_create("work")
+            try:
+                os.write(file, json.dumps(work).encode())
+                socket.send_fds(sock, [b"x"], [*streams, file])
+            finally:
+                os.close(file)
+            return int.from_bytes(sock.recv(4), "little")
+
+
+class Forked(subprocess.Popen[Any]):
+    """A process that is forked, if it is `python -m hfhooks` or a worker."""
+
+    zygote = Zygote()
+
+    def _execute_child(self, *given: Any) -> None:
+        start: Any = super()._execute_child  # type: ignore[misc] # it has no public part for this
+        options = signature(start).bind(*given).arguments
+        work = work_of(**options)
+        streams = [options[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        inherited = [number if file == -1 else file for number, file in enumerate(streams)]
+        if work is None or (pid := self.zygote.fork(work, inherited)) == 0:
+            start(*given)
+            return
+        self.pid, self._child_created = pid, True
+        self._close_pipe_fds(*(options[name] for name in PIPES))  # type: ignore[attr-defined] # nor for this
+
+
+def work_of(
+    args: Any,
+    env: Mapping[str, str] | None,
+    cwd: Any,
+    preexec_fn: Any,
+    start_new_session: bool,
+    **options: Any,
+) -> Work | None:
+    """Return what `Popen` is asked for, None if that is not for a zygote."""
+    match args:
+        case [sys.executable, "-m", module, *arguments]:
+            is_safe_path = False
+        case [sys.executable, "-P", "-m", module, *arguments]:
+            is_safe_path = True
+        case _:
+            return None
+    is_plain = all(options[name] in values for name, values in UNSET.items())
+    env = os.environ if env is None else env
+    is_ours = module.partition(".")[0] == "hfhooks" and of_python(env) == AT_START
+    folder = Path(cwd or ".").absolute()
+    is_plain = is_plain and preexec_fn in (None, take_terminal) and folder.is_dir()
+    if not (CAN_FORK and is_plain and is_ours):
+        return None
+    return Work(
+        module=module,
+        is_safe_path=is_safe_path,
+        arguments=arguments,
+        env=dict(env),
+        cwd=str(folder),
+        blocked=[int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        has_own_session=start_new_session,
+        takes_terminal=preexec_fn is take_terminal,
+    )
 
 
 IMPORTED = (
     "hfhooks.cli",
     "hfhooks.commands.deliveries.change",
     "hfhooks.commands.replay",
+    "hfhooks.commands.serve",
     "hfhooks.commands.trigger",
     "hfhooks.gateway.records",
+    "hfhooks.serving",
     "hfhooks.settings",
+    "hfhooks.worker.compat",
+    "hfhooks.worker.serve",
+    "hfhooks.worker.warmup",
     "rich.console",
     "typer._adapters",
 )
-"""What commands import anyway, and what does not depend on the environment."""
+"""What commands and workers import anyway, and what does not depend on the environment."""
+DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What comes to all of a terminal or a group, and is not for a zygote."""
 
 
 def main() -> None:
-    """Fork a command for each request that comes, until no more can come."""
     for name in IMPORTED:
         import_module(name)
-    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    while line := requests.readline():
-        request = json.loads(line)
-        if (pid := os.fork()) == 0:
-            become(**request)
-            return
-        _, status = os.waitpid(pid, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        answers.flush()
+    for name in ("tests", "tests.zygote"):
+        sys.modules.pop(name, None)
+    del sys.path[0]
+    set_coverage_back()
+    gc.freeze()
+    become(*asked(socket.socket(fileno=int(sys.argv[1]))))
 
 
-def become(arguments: list[str], env: dict[str, str], folder: str, cwd: str) -> None:
-    """Be `python -m hfhooks`."""
-    signal.alarm(LONGEST)
-    flags = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)
-    for number, (name, flag) in enumerate(zip(STREAMS, flags, strict=True)):
-        file = os.open(os.path.join(folder, name), flag)  # noqa: PTH118
-        os.dup2(file, number)
-        os.close(file)
+def set_coverage_back() -> None:
+    """Save what was executed here, that it is not saved by each that is forked."""
+    if measured := coverage.Coverage.current():
+        measured.save()
+        assert measured._collector
+        for executed in measured._collector.data.values():
+            executed.clear()
+
+
+def asked(sock: socket.socket) -> tuple[Work, list[int], socket.socket]:
+    """Fork for whoever is at the other end, until there is nobody; return in what is forked."""
+    own_name = Path("/proc/self/comm").read_text().strip()
+    Path("/proc/self/comm").write_text(NAME)
+    heard = {number: signal.signal(number, signal.SIG_IGN) for number in DEAF}
+    while True:
+        word, files, _, _ = socket.recv_fds(sock, 1, 4)
+        if not word:
+            os._exit(0)
+        *streams, file = files
+        if (pid := fork_for_parent()) == 0:
+            break
+        for each in files:
+            os.close(each)
+        if pid < 0:
+            sock.sendall(bytes(4))
+    with os.fdopen(file, "rb") as said:
+        said.seek(0)
+        work: Work = json.load(said)
+    signal.pthread_sigmask(signal.SIG_SETMASK, work["blocked"])
+    for number, handler in heard.items():
+        signal.signal(number, handler)
+    Path("/proc/self/comm").write_text(own_name)
+    return work, streams, sock
+
+
+def fork_for_parent() -> int:
+    """Fork a child of our parent; below zero if that cannot be."""
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid: int = python.syscall(CLONE[machine()], CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    return pid
+
+
+def reopened(old: Any, number: int) -> TextIO:
+    """Return a standard stream, as Python has it, for what is there now."""
+    is_plain = isinstance(old.buffer, io.RawIOBase)  # as PYTHONUNBUFFERED wants it
+    buffer: Any = os.fdopen(number, f"{old.mode}b", 0 if is_plain else -1, closefd=False)
+    (buffer if is_plain else buffer.raw).name = old.name
+    has_lines = not is_plain and (buffer.isatty() or number == 2)
+    stream: Any = io.TextIOWrapper(
+        buffer, old.encoding, old.errors, "\n", has_lines, old.write_through
+    )
+    stream.mode = old.mode
+    return stream  # type: ignore[no-any-return] # mode is what it has not by itself
+
+
+def become(work: Work, streams: list[int], sock: socket.socket) -> None:
+    """Be `python -m MODULE`, and say so."""
+    for number, given in enumerate(streams):
+        os.dup2(given, number)
+        os.close(given)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = reopened(getattr(sys, name), number)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    if work["has_own_session"]:
+        os.setsid()
+    if work["takes_terminal"]:
+        take_terminal()
     os.environ.clear()
-    os.environ.update(env)
-    os.chdir(cwd)
-    sys.argv = ["hfhooks", *arguments]
-    from hfhooks.__main__ import main
-    from hfhooks.redact import redact
-
+    os.environ.update(work["env"])
+    time.tzset()
     redact.learn_environment()
-    main()
+    os.chdir(work["cwd"])
+    if not work["is_safe_path"]:
+        sys.path.insert(0, str(Path.cwd()))
+    sys.argv[1:] = work["arguments"]
+    if work["module"] == "hfhooks":
+        Forked.zygote = Zygote()
+        Forked.zygote.branch_off()
+        subprocess.Popen = Forked  # type: ignore[misc] # for its workers
+    with sock:
+        sock.sendall(os.getpid().to_bytes(4, "little"))
+    code = 0
+    try:
+        run_module(work["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as exit:
+        if exit.code is not None and not isinstance(exit.code, int):
+            raise
+        code = exit.code or 0
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """End this process as Python does, but for freeing its memory piece by piece."""
+    threading._shutdown()  # type: ignore[attr-defined] # multiprocessing does so, too
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):  # Python says what is wrong with them
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
