@@ -183,19 +183,28 @@ def work_of(
 
 
 IMPORTED = (
+    "anyio._backends._asyncio",
+    "concurrent.futures.thread",
     "hfhooks.cli",
     "hfhooks.commands.deliveries.change",
+    "hfhooks.commands.deliveries.listing",
+    "hfhooks.commands.print_urls",
     "hfhooks.commands.replay",
     "hfhooks.commands.serve",
     "hfhooks.commands.trigger",
-    "hfhooks.gateway.records",
+    "hfhooks.offline",
     "hfhooks.serving",
-    "hfhooks.settings",
     "hfhooks.worker.compat",
+    "hfhooks.worker.preload",
     "hfhooks.worker.serve",
     "hfhooks.worker.warmup",
+    "pydantic.v1",
     "rich.console",
     "typer._adapters",
+    "typer._click.decorators",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvloop",
 )
 """What commands and workers import anyway, and what does not depend on the environment."""
 DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
