@@ -16,6 +16,24 @@ from tests.harness import Server
 NOT_OURS = ("FORCE_COLOR", "SPACE_ID", *ENVIRONMENT)
 """What the environment may have and a test must not."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SHARED = '@pytest.fixture(scope="module"'
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one process all the tests of a module that share something, so that it is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    root = Path(__file__).parents[1]
+    files = [*root.glob("tests/**/test_*.py")]
+    sharing = {str(file.relative_to(root)) for file in files if SHARED in file.read_text()}
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return module if module in sharing else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
