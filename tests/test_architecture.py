@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,18 @@ ONLY: dict[str, set[str]] = {
 """Which modules may use a library that must have one place."""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports when it runs."""
-    tree = ast.parse(path.read_text())
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> list[str]:
+    """Return the modules that a file imports when it runs."""
+    return [*imports_of(parsed(path))]
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
     for_checkers = {
         inner
         for node in ast.walk(tree)
@@ -124,23 +134,21 @@ def _top(name: str) -> str:
 
 def test_only_the_console_prints() -> None:
     for module, path in MODULES.items():
-        calls = [
-            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
-        ]
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
         prints = [call for call in calls if ast.unparse(call.func) in ("print", "sys.stdout.write")]
         assert not prints or module == "hfhooks.console", module
 
 
 def test_nothing_writes_the_environment() -> None:
     for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
                 assert "os.environ" not in ast.unparse(node).partition("=")[0], module
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
 def test_every_public_name_is_there(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
+    tree = parsed(MODULES[module])
     assert ast.get_docstring(tree), f"{module} has no docstring"
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":

@@ -65,7 +65,7 @@ def test_a_server_on_a_full_disk_refuses_until_there_is_room(
 
 async def test_a_journal_that_fills_its_disk_again_and_again_loses_nothing(tmpfs: Any) -> None:
     """Filled to the last page; what was running then is kept once there is room."""
-    folder = tmpfs(128)
+    folder = tmpfs(32)
     keep = Retention(deliveries=5)
     recorded: dict[int, bytes] = {}
     with closing(open_journal(folder / "journal", min_free=0, retention=keep)) as journal:
