@@ -87,6 +87,18 @@ def run_command(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `hfhooks` to its end."""
+    result = run_raw(*arguments, stdin=stdin, env=env, cwd=cwd)
+    out, err = result.stdout.decode(), result.stderr.decode()
+    return subprocess.CompletedProcess(result.args, result.returncode, out, err)
+
+
+def run_raw(
+    *arguments: str,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `hfhooks` to its end, whatever bytes it prints."""
     command = [*COMMAND, *arguments]
     pipe, environment = subprocess.PIPE, os.environ | dict(env or {})
     with Forked(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=cwd) as process:
@@ -95,7 +107,7 @@ def run_command(
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, process.returncode, out.decode(), err.decode())
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def at_terminal(

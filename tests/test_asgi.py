@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from hfhooks import Delivery, WebhookPayload, WebhooksServer
 from hfhooks.endpoints import Registry, collecting
 from tests.harness import PAYLOADS, payload_bytes, post, request, wait_until
+from tests.zygote import Forked
 
 PULL = payload_bytes("pr_create_v3_docs")
 SCRIPT = """
@@ -71,12 +72,14 @@ app.launch()
 class Uvicorn:
     """`uvicorn app:app` in a process of its own."""
 
-    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, env: dict[str, str], start: Any = Forked
+    ) -> None:
         command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "0", *options]
         self._log = folder / "log.txt"
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=folder, stdout=log, stderr=log, env=os.environ | (env or {})
+            self.process: subprocess.Popen[bytes] = start(
+                command, cwd=folder, stdout=log, stderr=log, env=os.environ | env
             )
 
     @property
@@ -104,8 +107,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Uvicorn]]:
     (tmp_path / "app.py").write_text(SCRIPT)
     servers: list[Uvicorn] = []
 
-    def serve(*options: str, **env: str) -> Uvicorn:
-        servers.append(Uvicorn(tmp_path, *options, env=env))
+    def serve(*options: str, start: Any = Forked, **env: str) -> Uvicorn:
+        servers.append(Uvicorn(tmp_path, *options, env=env, start=start))
         return servers[-1]
 
     yield serve
@@ -114,7 +117,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Uvicorn]]:
 
 
 def test_uvicorn_serves_endpoints_routes_and_sockets(serve: Callable[..., Uvicorn]) -> None:
-    server = serve()
+    server = serve(start=subprocess.Popen)
     assert post(server.url + "/webhooks/push", PULL).json()["id"] == 1
     assert post(server.url + "/webhooks/model", PULL).json() == "a model"
     assert request("GET", server.url + "/model").json() == "a model"

@@ -27,7 +27,11 @@ def facts():
         "main": [main.__name__, main.__spec__.name, main.__file__],
         "arguments": sys.argv,
         "path": sys.path,
-        "of tests": [name for name in sys.modules if name.partition(".")[0] == "tests"],
+        "of tests": [
+            name
+            for name, module in sys.modules.items()
+            if "/tests/" in (getattr(module, "__file__", None) or "")
+        ],
         "folder": os.getcwd(),
         "environment": ascii(dict(os.environ)),
         "time zone": time.tzname,

@@ -11,6 +11,7 @@ import gc
 import io
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from platform import machine
-from runpy import run_module
+from types import ModuleType
 from typing import Any, TextIO, TypedDict
 
 import coverage
@@ -47,6 +48,8 @@ def of_python(env: Mapping[str, str]) -> dict[str, str]:
 
 
 AT_START = of_python(os.environ)
+KNOWN = ("hfhooks", "uvicorn")
+"""The packages that can be run."""
 UNSET = {
     "executable": (None,),
     "pass_fds": ((),),
@@ -130,7 +133,7 @@ class Zygote:
 
 
 class Forked(subprocess.Popen[Any]):
-    """A process that is forked, if it is `python -m hfhooks` or a worker."""
+    """A process that is forked, if it is `python -m hfhooks`, a worker or uvicorn."""
 
     zygote = Zygote()
 
@@ -165,10 +168,10 @@ def work_of(
             return None
     is_plain = all(options[name] in values for name, values in UNSET.items())
     env = os.environ if env is None else env
-    is_ours = module.partition(".")[0] == "hfhooks" and of_python(env) == AT_START
+    is_known = module.partition(".")[0] in KNOWN and of_python(env) == AT_START
     folder = Path(cwd or ".").absolute()
     is_plain = is_plain and preexec_fn in (None, take_terminal) and folder.is_dir()
-    if not (CAN_FORK and is_plain and is_ours):
+    if not (CAN_FORK and is_plain and is_known):
         return None
     return Work(
         module=module,
@@ -185,6 +188,7 @@ def work_of(
 IMPORTED = (
     "anyio._backends._asyncio",
     "concurrent.futures.thread",
+    "hfhooks.asgi",
     "hfhooks.cli",
     "hfhooks.commands.deliveries.change",
     "hfhooks.commands.deliveries.listing",
@@ -207,6 +211,8 @@ IMPORTED = (
     "uvloop",
 )
 """What commands and workers import anyway, and what does not depend on the environment."""
+HAVE_WORKERS = {"doctor", "explain", "replay", "serve"}
+"""Commands that start workers."""
 DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What comes to all of a terminal or a group, and is not for a zygote."""
 
@@ -303,15 +309,18 @@ def become(work: Work, streams: list[int], sock: socket.socket) -> None:
     if not work["is_safe_path"]:
         sys.path.insert(0, str(Path.cwd()))
     sys.argv[1:] = work["arguments"]
-    if work["module"] == "hfhooks":
+    if work["module"] == "hfhooks" and HAVE_WORKERS.intersection(work["arguments"][:1]):
         Forked.zygote = Zygote()
         Forked.zygote.branch_off()
         subprocess.Popen = Forked  # type: ignore[misc] # for its workers
     with sock:
         sock.sendall(os.getpid().to_bytes(4, "little"))
+    main = ModuleType("__main__")
+    for name in {"__main__", "__mp_main__"}.intersection(sys.modules):
+        sys.modules[name] = main
     code = 0
     try:
-        run_module(work["module"], run_name="__main__", alter_sys=True)
+        runpy._run_module_as_main(work["module"])  # type: ignore[attr-defined] # so does Python
     except SystemExit as exit:
         if exit.code is not None and not isinstance(exit.code, int):
             raise

@@ -16,7 +16,7 @@ from hfhooks.gateway.records import Records
 from hfhooks.payload_files import read_payloads
 from hfhooks.sender import Request, replayed, send
 from hfhooks.state import RunningServer
-from tests.harness import COMMAND, Server, payload_bytes, run_command, wait_until
+from tests.harness import COMMAND, Server, payload_bytes, run_command, run_raw, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -290,15 +290,12 @@ BODIES = [
 def test_the_bytes_stay_as_they_came(own: Any, tmp_path: Path, body: bytes) -> None:
     own.post("raw", body)
     id = str(listed("--limit", "1")[0]["id"])
-    shown = subprocess.run([*COMMAND, "deliveries", "show", id, "--payload"], capture_output=True)
-    assert shown.stdout == body
-    exported = subprocess.run([*COMMAND, "deliveries", "export", id], capture_output=True)
+    assert run_raw("deliveries", "show", id, "--payload").stdout == body
+    exported = run_raw("deliveries", "export", id)
     (tmp_path / "delivery.json").write_bytes(exported.stdout)
     assert run_command("replay", str(tmp_path / "delivery.json")).returncode == 0
     newest = str(listed("--limit", "1")[0]["id"])
-    again = subprocess.run(
-        [*COMMAND, "deliveries", "show", newest, "--payload"], capture_output=True
-    )
+    again = run_raw("deliveries", "show", newest, "--payload")
     assert (newest != id, again.stdout) == (True, body)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +11,15 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.harness import COMMAND, Server, payload_bytes, request, run_command, wait_until
+from tests.harness import (
+    COMMAND,
+    Server,
+    open_terminal,
+    payload_bytes,
+    request,
+    run_command,
+    wait_until,
+)
 
 Script = Callable[..., Path]
 Start = Callable[..., Server]
@@ -327,10 +334,8 @@ def test_while_a_version_takes_long_to_load_the_one_before_answers(
 def test_at_a_terminal_it_reloads_unless_told_otherwise(
     script: Script, env: dict[str, str], options: tuple[str, ...], reloads: bool
 ) -> None:
-    ours, its = os.openpty()
     command = [*COMMAND, "serve", str(script(versioned(1))), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=its, stderr=its, stdin=its, env=os.environ | env)
-    os.close(its)
+    process, ours = open_terminal(command, None, os.environ | env)
     shown = b""
     while b"Press Ctrl-C" not in shown:
         shown += os.read(ours, 4096)

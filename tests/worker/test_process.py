@@ -14,6 +14,7 @@ import pytest
 from hfhooks.worker.loading import find_targets
 from hfhooks.worker.spawn import WorkerProcess
 from tests.harness import wait_until
+from tests.zygote import Forked
 
 Script = Callable[..., Path]
 HANDLER = "from hfhooks import webhook_endpoint\n@webhook_endpoint\ndef a(): return 'a'\n"
@@ -25,8 +26,11 @@ def end(worker: WorkerProcess) -> None:
 
 
 @pytest.fixture
-def worker() -> Iterator[WorkerProcess]:
-    worker = WorkerProcess()
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
+    """A worker that is forked; tests that make their own start Python."""
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", Forked)
+        worker = WorkerProcess()
     yield worker
     end(worker)
 
@@ -335,11 +339,13 @@ def test_it_can_be_stopped_while_a_library_is_imported_for_ever(
 
 @pytest.mark.parametrize(("kinds", "is_warm"), [(["load"], False), (["preload", "load"], True)])
 def test_it_warms_up_unless_a_load_is_waiting(
-    worker: WorkerProcess, script: Script, kinds: list[str], is_warm: bool
+    script: Script, kinds: list[str], is_warm: bool
 ) -> None:
+    worker = WorkerProcess()  # one that is forked has imported all that
     text = "import sys\nfrom hfhooks import webhook_endpoint as endpoint\n"
     text += "is_warm = 'uvicorn.protocols.http.httptools_impl' in sys.modules\n"
     path = script(text + "endpoint(str(is_warm))(lambda: 1)")
     for kind in kinds:
         report = report_of(worker, kind, path)
+    end(worker)
     assert report["endpoints"][0]["name"] == str(is_warm)
