@@ -15,6 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.harness import PAYLOADS, payload_bytes, post, request, wait_until
+from tests.zygote import Forked, Zygote
 
 PULL = payload_bytes("pr_create_v3_docs")
 NEW = [path for path in PAYLOADS if not path.stem.startswith("v2_")]
@@ -27,6 +28,12 @@ def hello(payload: WebhookPayload):
     return {"version": 1}
 """
 URL = "from hfhooks.state import find_server\nprint(find_server().local_url)"
+
+
+class ForkedKernel(Forked):
+    """A kernel that has imported what its notebook will."""
+
+    zygote = Zygote("hfhooks.notebook", "ipykernel.kernelapp")
 
 
 class Kernel:
@@ -59,10 +66,13 @@ def error(cell: Any) -> str:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+def kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Any = ForkedKernel
+) -> Iterator[Kernel]:
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "HFHOOKS_STATE_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("HFHOOKS_PORT", "0")
+    monkeypatch.setattr("jupyter_client.launcher.Popen", start)
     client = NotebookClient(
         nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call] # it has few
         timeout=60,
@@ -98,7 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("notebook")
         make: Callable[..., Iterator[Kernel]] = kernel.__wrapped__  # type: ignore[attr-defined]
-        kernels = make(folder, monkeypatch)
+        kernels = make(folder, monkeypatch, subprocess.Popen)
         each = next(kernels)
         each.run(HELLO + "\nhello.run()")
         yield each.url

@@ -48,7 +48,7 @@ def of_python(env: Mapping[str, str]) -> dict[str, str]:
 
 
 AT_START = of_python(os.environ)
-KNOWN = ("hfhooks", "uvicorn")
+KNOWN = ("hfhooks", "ipykernel_launcher", "uvicorn")
 """The packages that can be run."""
 UNSET = {
     "executable": (None,),
@@ -88,7 +88,8 @@ class Work(TypedDict):
 class Zygote:
     """The process that is forked, as its parent holds it; it starts when it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *imported: str) -> None:
+        self._imported = imported
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -98,7 +99,7 @@ class Zygote:
         ours, its = socket.socketpair()
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.zygote", str(its.fileno())],
+                [sys.executable, "-m", "tests.zygote", str(its.fileno()), *self._imported],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
@@ -218,14 +219,15 @@ DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    for name in IMPORTED:
+    number, *imported = sys.argv[1:]
+    for name in (*IMPORTED, *imported):
         import_module(name)
     for name in ("tests", "tests.zygote"):
         sys.modules.pop(name, None)
     del sys.path[0]
     set_coverage_back()
     gc.freeze()
-    become(*asked(socket.socket(fileno=int(sys.argv[1]))))
+    become(*asked(socket.socket(fileno=int(number))))
 
 
 def set_coverage_back() -> None:
