@@ -189,6 +189,8 @@ def work_of(
 IMPORTED = (
     "anyio._backends._asyncio",
     "concurrent.futures.thread",
+    "encodings.idna",
+    "filelock",
     "hfhooks.asgi",
     "hfhooks.cli",
     "hfhooks.commands.deliveries.change",
@@ -199,10 +201,12 @@ IMPORTED = (
     "hfhooks.commands.trigger",
     "hfhooks.offline",
     "hfhooks.serving",
+    "hfhooks.tunnels.programs",
     "hfhooks.worker.compat",
     "hfhooks.worker.preload",
     "hfhooks.worker.serve",
     "hfhooks.worker.warmup",
+    "httpx2",
     "pydantic.v1",
     "rich.console",
     "typer._adapters",
@@ -210,6 +214,7 @@ IMPORTED = (
     "uvicorn.lifespan.off",
     "uvicorn.protocols.http.httptools_impl",
     "uvloop",
+    "yaml",
 )
 """What commands and workers import anyway, and what does not depend on the environment."""
 HAVE_WORKERS = {"doctor", "explain", "replay", "serve"}
