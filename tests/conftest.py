@@ -74,6 +74,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Measure no coverage in what is started: others execute the same, and it takes its time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a script and returns its path."""

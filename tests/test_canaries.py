@@ -32,6 +32,7 @@ CANARIES = (*ENVIRONMENT.values(), OWN, LITERAL)
 REPO = "me/private-nightjar"
 """In payloads and delivery lines: the user's own. Strangers must not hear of it."""
 LOUD = {
+    "COVERAGE_PROCESS_CONFIG": "",  # others are measured: these take long enough
     "HF_DEBUG": "1",
     "PYTHONASYNCIODEBUG": "1",
     "PYTHONDEVMODE": "1",

@@ -48,6 +48,7 @@ class Script:
     ) -> None:
         env = os.environ | {"HFHOOKS_PORT": "0", "PYTHONUNBUFFERED": "1"}
         env.pop("PYTEST_CURRENT_TEST", None)  # this is no test of the script
+        env.pop("COVERAGE_PROCESS_CONFIG", None)  # others are measured
         self.process = subprocess.Popen(
             [python, *map(str, arguments)],
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from tests.campaigns.crash import ACKNOWLEDGE_FIRST, campaign
 from tests.harness import COMMAND
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 LATE = 20
 """A seed with which the first kills of a gateway come late, when much is acknowledged."""
 

@@ -16,11 +16,14 @@ from tests.campaigns.faults import (
     strike,
 )
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no disk can fail: {why_not()}")
+pytestmark = [
+    pytest.mark.skipif(why_not() is not None, reason=f"no disk can fail: {why_not()}"),
+    pytest.mark.usefixtures("unmeasured"),
+]
 
 
 @pytest.fixture(scope="module")
-def runs() -> Sequence[Run]:
+def runs(unmeasured: None) -> Sequence[Run]:
     return campaign(32, seed=1)
 
 
