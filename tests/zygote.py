@@ -10,6 +10,7 @@ import ctypes
 import gc
 import io
 import json
+import marshal
 import os
 import runpy
 import signal
@@ -94,7 +95,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> socket.socket:
+    def start(self) -> None:
         """Start Python for it."""
         ours, its = socket.socketpair()
         with its:
@@ -106,7 +107,14 @@ class Zygote:
                 env={"PATH": os.environ["PATH"], **AT_START},
                 pass_fds=[its.fileno()],
             )
-        return ours
+        self._socket = ours
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """Let it end, once nobody needs it."""
+        assert self._socket and self._process
+        self._socket.close()
+        self._process.wait()
 
     def branch_off(self) -> None:
         """Fork it from this process, which has not begun anything yet."""
@@ -123,14 +131,16 @@ class Zygote:
     def fork(self, work: Work, streams: list[int]) -> int:
         """Return the process of a child of ours that does this, 0 where there can be none."""
         with self._lock:
-            self._socket = sock = self._socket or self.start()
+            if self._socket is None:
+                self.start()
+            assert self._socket
             file = os.memfd_create("work")
             try:
                 os.write(file, json.dumps(work).encode())
-                socket.send_fds(sock, [b"x"], [*streams, file])
+                socket.send_fds(self._socket, [b"x"], [*streams, file])
             finally:
                 os.close(file)
-            return int.from_bytes(sock.recv(4), "little")
+            return int.from_bytes(self._socket.recv(4), "little")
 
 
 class Forked(subprocess.Popen[Any]):
@@ -230,21 +240,45 @@ def main() -> None:
     for name in ("tests", "tests.zygote"):
         sys.modules.pop(name, None)
     del sys.path[0]
-    set_coverage_back()
+    measured = coverage.Coverage.current()
+    executed = Executed(measured) if measured else None
     gc.freeze()
-    become(*asked(socket.socket(fileno=int(number))))
+    become(*asked(socket.socket(fileno=int(number)), executed))
 
 
-def set_coverage_back() -> None:
-    """Save what was executed here, that it is not saved by each that is forked."""
-    if measured := coverage.Coverage.current():
-        measured.save()
+class Executed:
+    """What coverage has seen of all that was forked; the first zygote saves it when it ends.
+
+    Each could save its own, and most commands would take twice as long.
+    """
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        measured.save()  # what was executed here
         assert measured._collector
-        for executed in measured._collector.data.values():
-            executed.clear()
+        self._measured = measured
+        self._lines = measured._collector.data
+        for lines in self._lines.values():
+            lines.clear()
+        measured._auto_save = False
+        self._file = os.memfd_create("executed")
+        atexit.register(self._add)
+
+    def _add(self) -> None:
+        lines = {file: lines.copy() for file, lines in self._lines.copy().items()}
+        os.write(self._file, marshal.dumps(lines))
+
+    def save(self) -> None:
+        with os.fdopen(self._file, "rb") as said, suppress(EOFError):
+            said.seek(0)
+            while True:
+                for file, lines in marshal.load(said).items():
+                    self._lines.setdefault(file, set()).update(lines)
+        self._measured.save()
 
 
-def asked(sock: socket.socket) -> tuple[Work, list[int], socket.socket]:
+def asked(
+    sock: socket.socket, executed: Executed | None = None
+) -> tuple[Work, list[int], socket.socket]:
     """Fork for whoever is at the other end, until there is nobody; return in what is forked."""
     own_name = Path("/proc/self/comm").read_text().strip()
     Path("/proc/self/comm").write_text(NAME)
@@ -252,6 +286,8 @@ def asked(sock: socket.socket) -> tuple[Work, list[int], socket.socket]:
     while True:
         word, files, _, _ = socket.recv_fds(sock, 1, 4)
         if not word:
+            if executed:
+                executed.save()
             os._exit(0)
         *streams, file = files
         if (pid := fork_for_parent()) == 0:
