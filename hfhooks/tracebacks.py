@@ -55,7 +55,7 @@ def whole_traceback(error: BaseException) -> list[str]:
 
 def users_text(error: BaseException, otherwise: str = "") -> str:
     """Return the message of an exception that the user's code has raised."""
-    with suppress(Exception):  # it is the user's, and so is its __str__
+    with suppress(BaseException):  # it is the user's, and so is its __str__
         return str(error)
     return otherwise
 

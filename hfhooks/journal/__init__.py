@@ -171,9 +171,10 @@ def engine_version() -> str:
 
 def path_of(url: str) -> Path:
     """Return the file that a URL means. Raises `UsageError` where it means something else."""
-    if not url.startswith(f"{SQLITE}/"):
+    path = url.removeprefix(SQLITE)
+    if path == url or not path.startswith("/") or "?" in path:
         raise UsageError(f"{url!r} is no journal: write sqlite:///path/to/journal.db.")
-    return Path(unquote(url.removeprefix(SQLITE)))
+    return Path(unquote(f"/{path.lstrip('/')}"))
 
 
 def url_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -23,7 +24,6 @@ from hfhooks.worker.direct import Direct, direct_of, is_plain
 from hfhooks.worker.endings import (
     Refusals,
     ending_of,
-    is_stopping,
     report,
     tell_of_middleware,
 )
@@ -41,6 +41,9 @@ __all__ = [
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of a handler's answer."""
+NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What the name of a header is, and what its value must not have: RFC 9110, 5."""
 LateFailure: TypeAlias = Callable[[Delivery, str], None]
 log = logging.getLogger(__name__)
 
@@ -109,9 +112,7 @@ class EndpointRoute(APIRoute):
         answer = WholeAnswer(send)
         try:
             await super().handle(scope, receive, answer)
-        except BaseException as error:  # whatever it is, it is told
-            if is_stopping(error):
-                raise
+        except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if answer.is_sent:
                 self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
@@ -131,6 +132,9 @@ class WholeAnswer:
         if message["type"] == "http.response.start":
             if not 200 <= message["status"] <= 599:
                 raise ValueError(f"the status of an answer is 200 to 599, not {message['status']}")
+            for name, value in message["headers"]:
+                if not NAME.fullmatch(name) or CONTROL.search(value):
+                    raise ValueError(f"the header {name!r} of an answer is none that can be sent")
             self._start = message
         elif message["type"] == "http.response.body":
             self._body += message.get("body", b"")

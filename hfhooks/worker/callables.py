@@ -29,8 +29,8 @@ def callable_of(handler: Handler) -> Handler:
     def in_thread(values: dict[str, Any]) -> Any:
         try:
             return handler(**values)
-        except StopIteration as error:  # which no future can carry
-            raise RuntimeError("the handler raised StopIteration") from error
+        except (StopIteration, GeneratorExit) as error:  # which no coroutine can carry
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
     async def call(**values: Any) -> Any:
         value = handler(**values) if is_async else await run_in_threadpool(in_thread, values)

@@ -24,7 +24,7 @@ from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.app import MAX_ANSWER, LateFailure, WholeAnswer, direct_handlers
 from hfhooks.worker.callables import DELIVERY
 from hfhooks.worker.direct import Direct
-from hfhooks.worker.endings import OUTCOME, RETRY_AFTER, ending_of, is_stopping, reasons
+from hfhooks.worker.endings import OUTCOME, RETRY_AFTER, ending_of, reasons
 from hfhooks.worker.loops import Answered
 
 __all__ = ["Calls"]
@@ -85,9 +85,7 @@ class Calls:
         try:
             value = await direct.call(**{direct.parameter: payload})
             await answer.send(value)
-        except BaseException as error:  # whatever it is, it is told
-            if is_stopping(error):
-                raise
+        except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if answer.is_sent:
                 self._on_late_failure(delivery_of(claim), users_traceback(error))
             else:
@@ -182,7 +180,7 @@ class _Exchange:
         """Call an application for the answer; it may go on after that."""
         try:
             await app(self._scope, self._receive, self._collected.send)
-        except Exception as error:  # noqa: BLE001 # middleware raises again what it has answered
+        except BaseException as error:  # noqa: BLE001 # middleware raises again what it has answered
             self._end(ending_of(error))
         self._end(Ending(RAISED, 500, body=b"The application has not answered."))
 

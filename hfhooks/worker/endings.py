@@ -1,6 +1,5 @@
 """How a call has ended, and how that passes through an application of the script's."""
 
-import asyncio
 import inspect
 from typing import Any, cast
 
@@ -18,7 +17,6 @@ __all__ = [
     "RETRY_AFTER",
     "Refusals",
     "ending_of",
-    "is_stopping",
     "reasons",
     "report",
     "tell_of_middleware",
@@ -26,12 +24,6 @@ __all__ = [
 
 OUTCOME, RETRY_AFTER = "hfhooks-outcome", "hfhooks-retry-after"
 """Headers of answers that the handler's author did not write: why, and the pause asked for."""
-
-
-def is_stopping(error: BaseException) -> bool:
-    """Tell whether a handler was cancelled by us, and not by itself: the worker stops."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())
 
 
 def ending_of(error: BaseException) -> Ending:

@@ -363,6 +363,11 @@ class Odd(BaseException):
     pass
 
 
+class Leaves(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 def cancelled() -> None:
     raise asyncio.CancelledError
 
@@ -386,6 +391,11 @@ def raises(error: BaseException) -> Callable[[], None]:
         (raises(StopIteration()), "the handler raised StopIteration"),
         (raises(HTTPException(400, detail=object())), "not JSON serializable"),
         (cancelled, "CancelledError"),
+        (raises(GeneratorExit()), "GeneratorExit"),
+        (raises(Leaves()), "Leaves"),
+        (lambda: Response("a", headers={"x-a": "b\r\nset-cookie: c=d"}), "the header b'x-a' of"),
+        (lambda: Response("a", headers={"x a:": "b"}), "the header b'x a:' of"),
+        (lambda: Response("a", headers={"": "b"}), "the header b'' of"),
     ],
 )
 @pytest.mark.parametrize("is_async", [True, False])

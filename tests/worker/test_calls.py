@@ -1,5 +1,6 @@
 """A handler is called directly only where nobody could tell that from a call by FastAPI."""
 
+import asyncio
 import dataclasses
 import enum
 import math
@@ -342,6 +343,26 @@ async def test_what_runs_after_the_answer_runs_once_and_its_failure_is_told(
     assert (result.text, len(ran)) == ('"done"', 2)
     [(id, error)] = result.late
     assert id == 17 and error.endswith("RuntimeError: too late\n")
+
+
+async def stops_itself(payload: dict[str, Any]) -> Any:
+    task = asyncio.current_task()
+    assert task
+    task.cancel()
+    await asyncio.Event().wait()
+
+
+async def stops_itself_by_app(request: Request) -> Any:
+    await stops_itself({})
+
+
+@pytest.mark.parametrize("handler", [stops_itself, stops_itself_by_app])
+async def test_a_handler_whose_task_is_cancelled_has_an_ending(
+    registry: Registry, handler: Any
+) -> None:
+    webhook_endpoint("/h")(handler)
+    ending = (await both(build(registry)[0], "h", b"{}")).ending
+    assert ending.kind == "raised" and ending.body.splitlines()[-1].endswith(b"CancelledError")
 
 
 def nothing() -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hfhooks.errors import JournalError
 from hfhooks.journal.sqlite.files import connect, explained
+from hfhooks.journal.sqlite.schema import VERSION, make_schema
 from hfhooks.model.delivery import UNFINISHED, Attempt, Recorded, Summary, Wanted
 from hfhooks.model.endpoint import Published
 
@@ -90,6 +92,21 @@ class Reader:
         self._connection.row_factory = sqlite3.Row
         # SQLite opens the file at the first query, and until then the writer thinks it is alone.
         self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
+        [version] = self.rows(lambda row: int(row[0]), "PRAGMA user_version")
+        if version not in (0, VERSION):
+            self._read_copy()
+
+    def _read_copy(self) -> None:
+        """Read what an earlier version has made as this one would, without touching the file."""
+        try:
+            copy = connect(":memory:")
+            with closing(self._connection) as original:
+                original.backup(copy)
+            make_schema(copy, self._path)
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from error
+        copy.row_factory = sqlite3.Row
+        self._connection = copy
 
     def rows(self, convert: Callable[[sqlite3.Row], T], query: str, *values: Any) -> Sequence[T]:
         """Return the rows of a query, converted. Raises `JournalError`.

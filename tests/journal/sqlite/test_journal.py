@@ -193,3 +193,24 @@ def test_a_journal_needs_a_journals_url(url: str) -> None:
 def test_any_path_has_a_url(tmp_path: Path) -> None:
     path = tmp_path / "with space & 100%" / "journal.db"
     assert path_of(url_of(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///tmp/a.db", "/tmp/a.db"),
+        ("sqlite:////tmp/a.db", "/tmp/a.db"),
+        ("sqlite:///a%20b/%3F.db", "/a b/?.db"),
+    ],
+)
+def test_a_url_means_one_file(url: str, path: str) -> None:
+    assert path_of(url) == Path(path)
+    assert path_of(url_of(Path(path))) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "url", ["a.db", "/a.db", "sqlite:a.db", "sqlite://a.db", "sqlite:///a?mode=ro", "memory:", ""]
+)
+def test_what_means_no_file_is_wrong_usage(url: str) -> None:
+    with pytest.raises(UsageError, match=r"is no journal: write sqlite:///path/to/journal\.db"):
+        path_of(url)

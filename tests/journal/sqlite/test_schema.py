@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hfhooks.errors import JournalError
-from hfhooks.journal import open_journal, path_of, url_of
+from hfhooks.journal import open_journal, open_reading, path_of, url_of
 from hfhooks.journal.sqlite.schema import VERSION
 from hfhooks.model.delivery import Wanted
 from tests.journal.engines import NEW, record
@@ -41,6 +41,26 @@ async def test_one_of_the_version_before_is_brought_up(url: str) -> None:
     assert [claim.id for claim in await journal.claim({"train": 9})] == [4]  # 3 is due later
     assert (await record(journal, NEW)).id == 7
     await journal.close()
+
+
+async def test_one_of_the_version_before_is_read_and_left_as_it_is(url: str) -> None:
+    before = path_of(url).read_bytes()
+    reading = open_reading(url)
+    await reading.check()
+    found = {each.id: each.status for each in await reading.list(Wanted())}
+    assert found[2] == "failed" and found[4] == "running"  # by whoever has it
+    recorded = await reading.get(2)
+    assert recorded and recorded.origin == "replay"
+    assert [each.status for each in await reading.attempts(2)] == ["raised", "raised"]
+    await reading.close()
+    assert path_of(url).read_bytes() == before
+
+
+async def test_one_of_a_later_version_is_not_called_damaged(url: str) -> None:
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalError, match=f"has version 99, and this hfhooks knows {VERSION}"):
+        open_reading(url)
 
 
 @pytest.mark.parametrize("version", [1, VERSION + 1, 99])
