@@ -347,6 +347,14 @@ def reopened(old: Any, number: int) -> TextIO:
     return stream  # type: ignore[no-any-return] # mode is what it has not by itself
 
 
+def say_who_we_are(sock: socket.socket) -> None:
+    with sock:
+        try:
+            sock.sendall(os.getpid().to_bytes(4, "little"))
+        except BrokenPipeError:  # who has asked was ended meanwhile
+            os._exit(0)
+
+
 def renumber(given: list[int], numbers: list[int]) -> None:
     files = [fcntl(number, F_DUPFD_CLOEXEC, HIGH) for number in given]
     for number in given:
@@ -379,8 +387,7 @@ def become(work: Work, given: list[int], sock: socket.socket) -> None:
         Forked.zygote = Zygote()
         Forked.zygote.branch_off()
         subprocess.Popen = Forked  # type: ignore[misc] # for its workers
-    with sock:
-        sock.sendall(os.getpid().to_bytes(4, "little"))
+    say_who_we_are(sock)
     main = ModuleType("__main__")
     for name in {"__main__", "__mp_main__"}.intersection(sys.modules):
         sys.modules[name] = main
