@@ -42,6 +42,8 @@ CLONE_PARENT = 0x8000
 CAN_FORK = sys.platform == "linux" and machine() in CLONE
 NAME = "zygote"
 """The name of the process, for who looks at children."""
+COMM = Path("/proc/self/comm")
+OWN_NAME = COMM.read_text().strip() if CAN_FORK else ""
 OF_PYTHON = ("PYTHON", "LANG", "LC_", "LD_", "COVERAGE")
 """How variables begin that count when Python starts."""
 
@@ -118,6 +120,7 @@ class Zygote:
     def branch_off(self) -> None:
         """Fork it from this process, which has not begun anything yet."""
         self._socket, its = socket.socketpair()
+        COMM.write_text(NAME)  # from the first moment on
         if os.fork() == 0:
             self._socket.close()
             null = os.open(os.devnull, os.O_RDWR)
@@ -125,6 +128,7 @@ class Zygote:
                 os.dup2(null, number)
             os.close(null)
             become(*asked(high(its.detach())))
+        COMM.write_text(OWN_NAME)
         its.close()
 
     def fork(self, work: Work, files: list[int]) -> int:
@@ -296,8 +300,7 @@ def asked(
     sock: socket.socket, executed: Executed | None = None
 ) -> tuple[Work, list[int], socket.socket]:
     """Fork for whoever is at the other end, until there is nobody; return in what is forked."""
-    own_name = Path("/proc/self/comm").read_text().strip()
-    Path("/proc/self/comm").write_text(NAME)
+    COMM.write_text(NAME)
     heard = {number: signal.signal(number, signal.SIG_IGN) for number in DEAF}
     while True:
         word, files, _, _ = socket.recv_fds(sock, 1, 9)
@@ -318,7 +321,7 @@ def asked(
     signal.pthread_sigmask(signal.SIG_SETMASK, work["blocked"])
     for number, handler in heard.items():
         signal.signal(number, handler)
-    Path("/proc/self/comm").write_text(own_name)
+    COMM.write_text(OWN_NAME)
     return work, given, sock
 
 
