@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import re
 import shlex
 import shutil
@@ -37,6 +38,8 @@ OPEN_WITHIN = 15.0
 """Seconds for all of it; an agent that says nothing is not noticed by pyngrok."""
 MOST_FAILURES = 3
 """Times that the agent may fail to begin a session."""
+PORTS = range(20_000, 32_768)
+"""Those that systems give to who takes any are above."""
 ASK_EVERY = 2.0
 """Seconds between two questions to the agent what its URL is."""
 TOKEN = "NGROK_AUTHTOKEN"  # noqa: S105 # the name of a variable
@@ -250,8 +253,11 @@ class _Agent:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """Return a port that nobody has, nor is given who takes any: the agent takes it a bit later."""
+    for port in random.sample(PORTS, 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise TunnelError("no port of this machine is free for the ngrok agent.")
 
 
 def _agent_settings() -> dict[str, Any]:
