@@ -135,6 +135,7 @@ class Supervisor:
         """Seconds before the next start of a worker, after one that died at once."""
         self._watcher = Watcher(self._on_change, tasks)
         self._first: asyncio.Future[None] | None = None
+        self._loader: asyncio.Task[None] | None = None
         self._guard: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -151,7 +152,7 @@ class Supervisor:
             self._watcher.watch_all(files, self._options.folders, self._options.watched)
             self.spares.keep()
         self._wanted.set()
-        self._tasks.core("loading", self._load_when_wanted())
+        self._loader = self._tasks.core("loading", self._load_when_wanted())
         await self._first
 
     async def stop(self, grace: float) -> None:
@@ -159,8 +160,9 @@ class Supervisor:
         self._watcher.close()
         if self._guard:
             self._guard.cancel()
-        if self.loading:
-            self.loading.kill()
+        if self._loader:
+            self._loader.cancel()
+            await asyncio.wait({self._loader})  # or it would start another meanwhile
         if self.worker:
             self._let_leave(self.worker, grace)
         leaving = asyncio.gather(*self._leaving, return_exceptions=True)  # whose faults are told
@@ -189,6 +191,7 @@ class Supervisor:
                 if self.loading:
                     self._note_files(self.loading)
                     self.loading.kill()
+                    self._let_leave(self.loading, 0)
                     self.loading = None
                 self.spares.want()
 

@@ -99,6 +99,13 @@ class Watched:
 @pytest.fixture
 async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path], Watched]]:
     monkeypatch.setattr(subprocess, "Popen", Forked)  # tests/worker starts real ones
+    started: list[Spawned] = []
+
+    def spawned() -> Spawned:
+        started.append(Spawned())
+        return started[-1]
+
+    monkeypatch.setattr(supervisor, "Spawned", spawned)
     watched: list[Watched] = []
 
     def watch(path: Path, **options: Any) -> Watched:
@@ -108,6 +115,7 @@ async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path
     yield watch
     for each in watched:
         await each.supervisor.stop(5)
+        assert [process.pid for process in started if process.sock.fileno() >= 0] == []
         await each.tasks.close()
         each.process.close()
         assert each.faults == []
@@ -277,6 +285,19 @@ async def test_stopping_ends_the_worker(watch: Any, script: Script) -> None:
     await watched.start()
     await watched.supervisor.stop(5)
     assert watched.process.wait(0) == 0
+
+
+async def test_stopping_ends_a_worker_that_loads_and_starts_no_other(
+    watch: Any, script: Script
+) -> None:
+    watched = watch(script(HANDLER), reload=True)
+    await watched.start()
+    await until(lambda: watched.spares and watched.spares[0].is_warm.is_set())
+    script("import threading\nthreading.Event().wait()")
+    await until(lambda: watched.supervisor.loading)
+    loading = watched.supervisor.loading
+    await watched.supervisor.stop(5)
+    assert loading.is_gone and not watched.supervisor.loading  # and see the fixture
 
 
 async def test_a_worker_that_says_what_is_no_frame_is_replaced(watch: Any, script: Script) -> None:
