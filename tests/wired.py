@@ -13,6 +13,7 @@ from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.errors import Fault
 from hfhooks.gateway.app import Gateway
 from hfhooks.http.listener import Listener, bind
+from hfhooks.http.messages import Answer, Request
 from hfhooks.journal import Journal, open_journal, url_of
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
@@ -77,6 +78,26 @@ class WiredWorker:
             ended(ending_from(said))
 
         self._tasks.one("a handler", self._call(*attempt_from(asked), answered))
+
+
+async def body_of(request: Request) -> bytes:
+    """Return the body of what a listener has got, when it is there. Raises `Refusal`."""
+    there = asyncio.get_running_loop().create_future()
+    request.read(lambda: there.set_result(None))
+    await there
+    return request.body
+
+
+class Asked:
+    """Takes a request and waits for its answer; see `http.messages.Taker`."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.faults: list[Fault] = []
+        self.report = self.faults.append
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        self.answer.set_result(answer)
 
 
 async def settle(journal: Journal) -> None:

@@ -24,7 +24,7 @@ class Worker(Protocol):
         """
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Running:
     """A call that is going on."""
 

@@ -1,7 +1,7 @@
 """What paths mean: an endpoint, a page of the script's, or nothing."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hfhooks.http.messages import Request
 from hfhooks.http.passage import Site
@@ -25,8 +25,10 @@ class Paths:
         self._wait = wait
         self._endpoints: dict[str, Endpoint] = {}
         self._site: Site | None = None
-        self._are_known = asyncio.Event()
+        self._are_known = False
         self._is_stopping = False
+        self._waiting: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        """Who waits until the endpoints are known, and until when."""
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -37,12 +39,12 @@ class Paths:
         self._endpoints = {endpoint.path: endpoint for endpoint in endpoints}
         self._site = site
         if are_all:
-            self._are_known.set()
+            self._know()
 
     def stop(self) -> None:
         """Accept no further delivery."""
         self._is_stopping = True
-        self._are_known.set()
+        self._know()
 
     def is_endpoint(self, path: str) -> bool:
         return path in self._endpoints
@@ -55,20 +57,35 @@ class Paths:
         is_theirs = site.has_page if path == "/" else self._find(path) is None
         return site if is_theirs else None
 
-    async def endpoint_at(self, path: str) -> Endpoint:
+    def may_appear(self, path: str) -> bool:
+        """Tell whether an endpoint may be at a path when they are known, and is not yet."""
+        return not self._are_known and path.startswith(PREFIX) and path not in self._endpoints
+
+    def when_known(self, then: Callable[[], None]) -> None:
+        """Make a call when the endpoints are known, or after the wait."""
+        loop = asyncio.get_running_loop()
+        self._waiting[then] = loop.call_later(self._wait, self._call, then)
+
+    def endpoint_at(self, path: str) -> Endpoint:
         """Return the endpoint at a path. Raises `Refusal` where there is none, or none any more."""
-        if not path.startswith(PREFIX):
-            raise Refusal(404, "not_found")
-        if path not in self._endpoints and not self._are_known.is_set():
-            try:
-                await asyncio.wait_for(self._are_known.wait(), self._wait)
-            except TimeoutError:
-                raise Refusal(503, "starting", STARTING) from None
-        if self._is_stopping:
+        if self.may_appear(path):
+            raise Refusal(503, "starting", STARTING)
+        if self._is_stopping and path.startswith(PREFIX):
             raise Refusal(503, "stopping", STARTING)
-        if endpoint := self._find(path):
-            return endpoint
-        raise Refusal(404, "not_found")
+        endpoint = self._find(path) if path.startswith(PREFIX) else None
+        if endpoint is None:
+            raise Refusal(404, "not_found")
+        return endpoint
+
+    def _know(self) -> None:
+        self._are_known = True
+        for then, timer in self._waiting.items():
+            timer.cancel()
+            asyncio.get_running_loop().call_soon(self._call, then)
+
+    def _call(self, then: Callable[[], None]) -> None:
+        if self._waiting.pop(then, None):
+            then()
 
     def _find(self, path: str) -> Endpoint | None:
         # huggingface_hub puts the prefix before a path that has it already.

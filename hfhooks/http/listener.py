@@ -18,14 +18,14 @@ from hfhooks.http.messages import Answer, Request
 from hfhooks.http.passage import Site
 from hfhooks.tasks import Tasks
 
-__all__ = ["Listener", "bind"]
+__all__ = ["Listener", "awaiting", "bind"]
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the connections' deadlines."""
 
 
 class Listener:
-    """Hands requests that come in at a bound socket to `respond`, and sends what it answers.
+    """Hands requests that come in at a bound socket to `respond`, which answers them in time.
 
     Those that `site_for` finds a site for are passed on to it. `patience` is how many seconds after
     `stop` the last answers may take; `tasks` owns what answers.
@@ -33,7 +33,7 @@ class Listener:
 
     def __init__(
         self,
-        respond: Callable[[Request], Awaitable[Answer]],
+        respond: Callable[[Request], None],
         sock: socket.socket,
         tasks: Tasks,
         *,
@@ -129,6 +129,23 @@ class Listener:
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.expire()
+
+
+def awaiting(
+    respond: Callable[[Request], Awaitable[Answer]], tasks: Tasks
+) -> Callable[[Request], None]:
+    """Return what answers as a coroutine function does, each request in a task of its own."""
+
+    async def answer(request: Request) -> None:
+        try:
+            request.answer(await respond(request))
+        except Exception as error:  # noqa: BLE001 # of this request alone
+            request.fail(error)
+
+    def begin(request: Request) -> None:
+        tasks.one("a connection", answer(request))
+
+    return begin
 
 
 def bind(host: str, port: int) -> socket.socket:

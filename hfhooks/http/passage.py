@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import httptools
 
 from hfhooks.http.limits import MOST_HEAD, Room
-from hfhooks.http.messages import Request
+from hfhooks.http.messages import Request, Taker
 from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS
 from hfhooks.model.refusal import Refusal
 
@@ -41,16 +41,11 @@ class Site:
 class Passed(Request):
     """A request that is passed on. Its body is held only until there is a way to the worker."""
 
-    def __init__(
-        self, request: Request, target: bytes, version: str, site: Site, *, switches: bool
-    ) -> None:
-        super().__init__(request.method, target, request.headers, Room())
+    def __init__(self, request: Request, site: Site, *, switches: bool) -> None:
+        super().__init__(request.method, request.target, request.headers, request.version)
         self.stays = request.stays and not switches
-        self.version = version
-        """Of HTTP, as its sender speaks it."""
         self.switches = switches
         """Its sender wants to go on with another protocol."""
-        self._target = target
         self._site = site
         self._early: list[bytes] = []
         self._passage: _Passage | None = None
@@ -64,7 +59,7 @@ class Passed(Request):
         assert self._site.reach
         connection = _Passage(self, sender)
         await self._site.reach(lambda: connection)
-        connection.write(_head(self, self._target))
+        connection.write(_head(self))
         self._passage = connection
         # What follows a wish for another protocol is a request of its own to who does not know it.
         for chunk in () if self.switches else self._early:
@@ -80,8 +75,9 @@ class Passed(Request):
         finally:
             connection.abort()
 
-    def expect(self, length: str) -> None:
+    def accept(self, room: Room, taker: Taker) -> None:
         """Accept any length."""
+        self._taker = taker
 
     def take(self, chunk: bytes) -> None:
         """Pass on a part of the body."""
@@ -209,8 +205,8 @@ class _Passage(asyncio.Protocol):
             self.answered.set_result(stays)
 
 
-def _head(request: Passed, target: bytes) -> bytes:
-    line = (request.method.encode("latin-1"), target, request.version.encode())
+def _head(request: Passed) -> bytes:
+    line = (request.method.encode("latin-1"), request.target, request.version.encode())
     lines = [b"%b %b HTTP/%b" % line]
     for name, value in _passed_headers(request):
         lines.append(f"{name}: {value}".encode("latin-1"))

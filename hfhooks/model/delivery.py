@@ -26,7 +26,7 @@ KEPT_ANSWER = 4096
 """Bytes of a handler's answer, and characters of its traceback, that are kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """One request received. `id` is 0 until it is recorded."""
 
@@ -61,7 +61,7 @@ class Recorded:
         return self.webhook_id is not None and self.origin != "replay"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A delivery that a host has taken to call its handler, once."""
 
@@ -74,7 +74,7 @@ class Claim:
     """The host."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What became of a delivery that was to be recorded."""
 
@@ -110,7 +110,7 @@ class Attempt:
         return replace(self, answer=self.answer[:KEPT_ANSWER], error=error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What an attempt makes of its delivery."""
 

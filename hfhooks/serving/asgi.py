@@ -75,7 +75,7 @@ class Application:
             await self._live_as_told(receive, send)
             return
         running = self._running or await self._start_unasked()
-        request = _request(scope, running.room) if scope["type"] == "http" else None
+        request = _request(scope) if scope["type"] == "http" else None
         if request is None or running.gateway.paths.site_for(request):
             await running.pages(scope, receive, send)
         else:
@@ -229,7 +229,7 @@ def _said(error: Exception) -> str:
     return users_traceback(error)
 
 
-def _request(scope: Scope, room: Room) -> Request:
+def _request(scope: Scope) -> Request:
     """Return what the gateway is to look at; its body has not come yet."""
     headers = [
         (name.decode("latin-1").lower(), value.decode("latin-1"))
@@ -239,11 +239,9 @@ def _request(scope: Scope, room: Room) -> Request:
     target = quote(path).encode()
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
-    request = Request(scope["method"], target, headers, room)
+    request = Request(scope["method"], target, headers, scope["http_version"])
     try:
-        check_head(scope["http_version"], target, request.fields, headers)
-        if request.fields.get("content-length", "").isdecimal():
-            request.expect(request.fields["content-length"])
+        check_head(request.version, target, request.fields, headers)
     except Refusal as refusal:
         request.bad_head = refusal
     return request
@@ -254,13 +252,31 @@ def _base_url(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"
 
 
+class _Asked:
+    """Waits for the answer to a request; see `http.messages.Taker`."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.report = tasks.report
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        if not self.answer.done():  # or whoever waited has gone
+            self.answer.set_result(answer)
+
+
 async def _answer(running: _Running, request: Request, receive: ASGI) -> Answer:
     reading: list[asyncio.Task[None]] = []
     request.on_wanted = lambda: reading.append(
         running.tasks.one("reading a request", _read(request, receive))
     )
+    asked = _Asked(running.tasks)
+    request.accept(running.room, asked)
     try:
-        return await running.gateway.respond(request)
+        running.gateway.respond(request)
+        return await asked.answer
+    except Exception as error:  # noqa: BLE001 # of this request alone
+        request.fail(error)
+        return await asked.answer
     finally:
         request.forget()
         for each in reading:
@@ -271,19 +287,25 @@ async def _read(request: Request, receive: ASGI) -> None:
     """Take the body as it comes."""
     try:
         async with asyncio.timeout(READ_WITHIN):
-            while not request.is_whole:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    request.refuse(Refusal(400, "incomplete"))
-                    return
-                request.take(message.get("body", b""))
-                if not message.get("more_body", False):
-                    request.complete()
+            await _take(request, receive)
     except TimeoutError:
         request.refuse(Refusal(408, "too_slow"))
     except Exception:
         request.refuse(Refusal(500, "internal"))
         raise
+    finally:
+        request.proceed()
+
+
+async def _take(request: Request, receive: ASGI) -> None:
+    while not request.is_whole:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            request.refuse(Refusal(400, "incomplete"))
+            return
+        request.take(message.get("body", b""))
+        if not message.get("more_body", False):
+            request.complete()
 
 
 async def _send(request: Request, answer: Answer, send: ASGI) -> None:

@@ -11,7 +11,7 @@ from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.errors import Fault, JournalFault, TunnelError
 from hfhooks.gateway.app import PROBES, Gateway
 from hfhooks.http.limits import READ_WITHIN
-from hfhooks.http.listener import Listener
+from hfhooks.http.listener import Listener, awaiting
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.journal import Journal
@@ -107,7 +107,8 @@ class Node:
         metrics = Metrics()
         happenings.subscribe(metrics)
         inspector = Inspector(sockets.own_url, metrics, self._gauges, journal, token)
-        self._inspector = Listener(inspector.respond, sockets.own, self.tasks, patience=LONG)
+        respond = awaiting(inspector.respond, self.tasks)
+        self._inspector = Listener(respond, sockets.own, self.tasks, patience=LONG)
         self._service = Service(
             journal, self._gateway, self._dispatcher, self._announcement, self.tasks
         )

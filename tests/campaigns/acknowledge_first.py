@@ -4,6 +4,8 @@ Every delivery is answered at once, and only a moment later given to the real ga
 """
 
 import asyncio
+from functools import partial
+from typing import Any
 
 from hfhooks.__main__ import main
 from hfhooks.gateway.app import Gateway
@@ -16,35 +18,43 @@ HELD_BACK = 0.02
 ANSWER = Answer(202, b'{"id": 0, "status": "queued"}')
 
 respond_honestly = Gateway.respond
-late: set["asyncio.Task[Answer]"] = set()
 
 
-async def acknowledge_first(self: Gateway, request: Request) -> Answer:
-    if request.method != "POST":
-        return await respond_honestly(self, request)
+class Nobody:
+    """Takes requests whose senders have their answers already."""
+
+    def answered(self, request: Request, answer: Answer) -> None: ...
+
+    def report(self, fault: Exception) -> None: ...
+
+
+def acknowledge_first(self: Gateway, request: Request) -> None:
+    if request.method == "POST":
+        request.read(partial(answer, self, request))
+    else:
+        respond_honestly(self, request)
+
+
+def answer(gateway: Gateway, request: Request) -> None:
     try:
-        body = await request.body()
+        copy = copied(request, request.body)
     except Refusal:
-        return await respond_honestly(self, request)
-    task = asyncio.create_task(respond_later(self, copied(request, body)))
-    late.add(task)
-    task.add_done_callback(late.discard)
-    return ANSWER
+        respond_honestly(gateway, request)
+        return
+    request.answer(ANSWER)
+    asyncio.get_running_loop().call_later(HELD_BACK, respond_honestly, gateway, copy)
 
 
 def copied(request: Request, body: bytes) -> Request:
     """Return a request that keeps its body when the other one is answered."""
-    copy = Request(request.method, request.path.encode(), request.headers, Room())
+    copy = Request(request.method, request.target, request.headers)
+    copy.accept(Room(), Nobody())
     copy.take(body)
     copy.complete()
     return copy
 
 
-async def respond_later(gateway: Gateway, request: Request) -> Answer:
-    await asyncio.sleep(HELD_BACK)
-    return await respond_honestly(gateway, request)
-
-
 if __name__ == "__main__":
-    Gateway.respond = acknowledge_first  # type: ignore[method-assign] # the fault
+    patched: Any = Gateway
+    patched.respond = acknowledge_first  # the fault
     main()

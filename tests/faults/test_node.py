@@ -52,7 +52,7 @@ async def test_without_a_fault_nothing_is_told(server: Running) -> None:
 
 @proves("a connection")
 @pytest.mark.parametrize(
-    "seam", ["hfhooks.journal.memory:MemoryJournal.record", "hfhooks.gateway.app:receive"]
+    "seam", ["hfhooks.journal.memory:MemoryJournal.record", "hfhooks.gateway.exchange:receive"]
 )
 async def test_a_request_with_a_fault_gets_a_500(server: Running, broken: Break, seam: str) -> None:
     struck = broken(seam)
@@ -67,7 +67,7 @@ async def test_a_request_with_a_fault_gets_a_500(server: Running, broken: Break,
 async def test_a_connection_that_cannot_be_answered_is_closed(
     server: Running, broken: Break
 ) -> None:
-    struck = broken("hfhooks.http.connection:encoded")
+    struck = broken("hfhooks.http.turns:encoded")
     struck.set()
     with pytest.raises(CLOSED):
         await server.post()

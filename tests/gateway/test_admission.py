@@ -5,7 +5,6 @@ from urllib.parse import quote
 import pytest
 
 from hfhooks.gateway.admission import Admission
-from hfhooks.http.limits import Room
 from hfhooks.http.messages import Request
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.refusal import Refusal
@@ -16,7 +15,7 @@ ROTATING = Endpoint("train", secrets=("new-secret", "old-secret"))
 
 def request(query: str = "", **headers: str) -> Request:
     named = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return Request("POST", f"/webhooks/train?{query}".encode(), named, Room())
+    return Request("POST", f"/webhooks/train?{query}".encode(), named)
 
 
 @dataclass
@@ -115,7 +114,7 @@ def test_a_page_of_another_site_is_refused_whatever_it_says(check_page: Check) -
 def test_two_origins_must_both_be_ours(check_page: Check) -> None:
     headers = [("origin", "https://evil.example"), ("origin", "http://localhost")]
     for order in (headers, headers[::-1]):
-        twice = Request("POST", b"/webhooks/train", order, Room())
+        twice = Request("POST", b"/webhooks/train", order)
         assert refused(check_page, twice, OPEN).status == 403
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.http.limits import MAX_BODY
-from hfhooks.http.listener import Listener, bind
+from hfhooks.http.listener import Listener, awaiting, bind
 from hfhooks.http.messages import Answer, Request
 from hfhooks.model.refusal import Refusal
 from hfhooks.tasks import Tasks
 from tests.harness import polled, until
+from tests.wired import body_of
 
 
 def test_port_0_takes_a_free_one() -> None:
@@ -101,7 +102,7 @@ async def echo(request: Request) -> Answer:
     try:
         if request.bad_head:
             raise request.bad_head
-        body = await request.body()
+        body = await body_of(request)
     except Refusal as refusal:
         return Answer(refusal.status, refusal.word.encode())
     return Answer(200, f"{request.method} {request.path} {request.query} ".encode() + body)
@@ -150,7 +151,9 @@ async def serving(respond: Any = echo, **options: Any) -> AsyncIterator[Rig]:
     sock = bind("127.0.0.1", 0)
     faults: list[Exception] = []
     tasks = Tasks(faults.append, faults.append)
-    listener = Listener(respond, sock, tasks, **{"patience": 5, "read_within": 1, **options})
+    listener = Listener(
+        awaiting(respond, tasks), sock, tasks, **{"patience": 5, "read_within": 1, **options}
+    )
     listening = asyncio.create_task(listener.listen())
     rig = Rig(listener, sock.getsockname()[1], faults)
     try:
@@ -413,7 +416,7 @@ async def test_a_sender_that_leaves_early_is_refused() -> None:
 
     async def respond(request: Request) -> Answer:
         try:
-            await request.body()
+            await body_of(request)
         except Refusal as refusal:
             refusals.append(refusal.word)
         return Answer(200, b"")
@@ -540,7 +543,7 @@ class Big:
         self.answered = 0
 
     async def __call__(self, request: Request) -> Answer:
-        await request.body()
+        await body_of(request)
         self.answered += 1
         return Answer(200, b"x" * 8_000_000)
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from hfhooks.http.limits import READ_WITHIN
-from hfhooks.http.listener import Listener, bind
+from hfhooks.http.listener import Listener, awaiting, bind
 from hfhooks.tasks import Tasks
 from tests.harness import wait_until
 from tests.http.test_listener import echo
@@ -54,7 +54,7 @@ async def dawdle(port: int, shape: Shape, every: float) -> tuple[float, bytes]:
 @pytest.mark.parametrize("name", SHAPES)
 async def test_who_takes_too_long_is_told_so(name: str, tasks: Tasks) -> None:
     sock = bind("127.0.0.1", 0)
-    listener = Listener(echo, sock, tasks, patience=1, read_within=0.3)
+    listener = Listener(awaiting(echo, tasks), sock, tasks, patience=1, read_within=0.3)
     listening = asyncio.create_task(listener.listen())
     async with asyncio.timeout(10):
         _, said = await dawdle(sock.getsockname()[1], SHAPES[name], every=0.05)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hfhooks.http.listener import Listener, bind
+from hfhooks.http.listener import Listener, awaiting, bind
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.journal.memory import MemoryJournal
@@ -33,7 +33,7 @@ async def http(tasks: Tasks) -> AsyncIterator[httpx.AsyncClient]:
         return NOW
 
     inspector = Inspector(f"http://127.0.0.1:{port}", Metrics(), gauges, journal, "the-owner")
-    listener = Listener(inspector.respond, sock, tasks, patience=1)
+    listener = Listener(awaiting(inspector.respond, tasks), sock, tasks, patience=1)
     task = asyncio.create_task(listener.listen())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         client.journal = journal  # type: ignore[attr-defined] # for the tests that record

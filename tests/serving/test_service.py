@@ -17,7 +17,7 @@ from hfhooks.serving.service import Service
 from hfhooks.tasks import Tasks
 from tests.dispatch.test_dispatcher import RAISED, FakeWorker
 from tests.harness import polled, until
-from tests.wired import IN_MEMORY, NOW, Reports, recorded, settle
+from tests.wired import IN_MEMORY, NOW, Asked, Reports, recorded, settle
 
 pytestmark = IN_MEMORY
 KNOWN = Known("127.0.0.1", 7860, "", 5.0, "memory:", "t0ken")
@@ -52,10 +52,12 @@ class Rig:
     async def post(self, name: str, secret: str | None = None) -> int:
         headers = [("content-type", "application/json")]
         headers += [("x-webhook-secret", secret)] if secret else []
-        request = Request("POST", f"/webhooks/{name}".encode(), headers, Room())
+        request = Request("POST", f"/webhooks/{name}".encode(), headers)
+        request.accept(Room(), asked := Asked())
         request.take(b"{}")
         request.complete()
-        return (await self.gateway.respond(request)).status
+        self.gateway.respond(request)
+        return (await asked.answer).status
 
     @property
     def notes(self) -> list[str]:

@@ -1,0 +1,176 @@
+"""One request to an endpoint, from its head to its answer, step by step."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Concatenate, NoReturn, ParamSpec, Protocol
+
+from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
+from hfhooks.gateway.answers import accepted, for_owner, with_outcome
+from hfhooks.http.messages import Answer, Request
+from hfhooks.journal import Journal
+from hfhooks.model.delivery import Claim, Recorded, Stored, Verdict
+from hfhooks.model.ending import Ending
+from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.happenings import Duplicate, Full, Happening, Ignored
+from hfhooks.model.headers import ORIGIN_HEADER
+from hfhooks.model.host import Host, Turn
+from hfhooks.model.receive import receive
+from hfhooks.model.refusal import Refusal
+
+__all__ = ["Exchange", "Surroundings"]
+
+ORIGINS = ("replay", "trigger")
+"""What an owner may say a delivery comes from."""
+UNAVAILABLE = {"retry-after": "60"}
+P = ParamSpec("P")
+
+
+class Surroundings(Protocol):
+    """What an exchange needs of its gateway."""
+
+    journal: Journal
+    host: Host
+    tell: Callable[[Happening], None]
+    now: Callable[[], float]
+    wait: float
+    is_full: bool
+
+    def refuse(self, request: Request, refusal: Refusal) -> None: ...
+
+
+def _step(
+    method: Callable[Concatenate["Exchange", P], None],
+) -> Callable[Concatenate["Exchange", P], None]:
+    """Answer the sender whatever comes of a step."""
+
+    def step(self: "Exchange", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Refusal as refusal:
+            self.gateway.refuse(self.request, refusal)
+        except Exception as error:  # noqa: BLE001 # of this request alone
+            self.request.fail(error)
+
+    return step
+
+
+class Exchange:
+    """Records the delivery that a request is, and answers its sender.
+
+    As the `Sender` that a host knows it is kept for so many seconds for the handler's own answer.
+    """
+
+    __slots__ = (
+        "_delivery",
+        "_endpoint",
+        "_is_owner",
+        "_mismatch",
+        "_sent_status",
+        "_stored",
+        "_too_late",
+        "_turn",
+        "gateway",
+        "request",
+    )
+
+    def __init__(
+        self, gateway: Surroundings, request: Request, endpoint: Endpoint, is_owner: bool
+    ) -> None:
+        self.gateway, self.request = gateway, request
+        self._endpoint, self._is_owner = endpoint, is_owner
+        self._delivery: Recorded
+        self._mismatch: str | None
+        self._turn: Turn
+        self._stored: Stored
+        self._sent_status: int
+        self._too_late: asyncio.TimerHandle | None = None
+        """Set while its sender is kept."""
+
+    @_step
+    def record(self) -> None:
+        """Have it recorded: its body is there."""
+        request, gateway = self.request, self.gateway
+        self._delivery, self._mismatch = receive(
+            self._endpoint,
+            query=request.query,
+            headers=request.headers,
+            body=request.body,
+            received_at=gateway.now(),
+            origin=self._origin,
+        )
+        self._turn = turn = gateway.host.expect(self._delivery.endpoint)
+        try:
+            gateway.journal.record(self._delivery, self._recorded, turn.takes)
+        except BaseException:
+            turn.arrived(None)
+            raise
+
+    @_step
+    def _recorded(self, result: Stored | JournalError) -> None:
+        """Hand over what is on disk; keep its sender, or answer at once."""
+        if isinstance(result, JournalError):
+            self._turn.arrived(None)
+            self._turn_away(result)
+        self._stored = stored = result
+        gateway = self.gateway
+        if self._turn.is_kept and gateway.wait > 0 and stored.status in ("queued", "running"):
+            loop = asyncio.get_running_loop()
+            self._too_late = loop.call_later(gateway.wait, self.waits_in_vain)
+            self._turn.arrived(stored, self)
+        else:
+            self._turn.arrived(stored)
+            self._answer(accepted(stored.id, stored.status), stored.status)
+            self._tell_what_it_is()
+        if gateway.is_full:
+            gateway.is_full = False
+            gateway.tell(Full(None))
+
+    def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
+        """Answer with the outcome, if it is in time; return the HTTP status of the answer."""
+        if self._too_late:
+            self._answer_kept(with_outcome(claim.id, verdict, ending), verdict.status)
+        return self._sent_status
+
+    def waits_in_vain(self) -> None:
+        """Answer without an outcome: there will be none in time."""
+        if self._too_late:
+            stored = self._stored
+            self._answer_kept(accepted(stored.id, stored.status), stored.status)
+
+    def _answer_kept(self, answer: Answer, status: str) -> None:
+        if self._too_late:
+            self._too_late.cancel()
+            self._too_late = None
+        self._sent_status = answer.status
+        if self.gateway.journal.condition.state == "failed":
+            self.gateway.refuse(self.request, Refusal(503, "unavailable", UNAVAILABLE))
+        else:
+            self._answer(answer, status)
+
+    def _answer(self, answer: Answer, status: str) -> None:
+        if self._is_owner:
+            answer = for_owner(answer, self._stored.id, status)
+        self.request.answer(answer)
+
+    def _tell_what_it_is(self) -> None:
+        if self._stored.status == "duplicate":
+            self.gateway.tell(Duplicate(self._stored.id, self._delivery))
+        elif self._mismatch:
+            self.gateway.tell(Ignored(self._stored.id, self._delivery, self._mismatch))
+
+    def _turn_away(self, error: JournalError) -> NoReturn:
+        """Raise what becomes of a delivery that cannot be recorded."""
+        gateway = self.gateway
+        if isinstance(error, JournalFault) and gateway.journal.condition.state != "failed":
+            raise Fault("recording a delivery", error.error) from error.error
+        if isinstance(error, JournalFull) and not gateway.is_full:
+            gateway.is_full = True
+            gateway.tell(Full(str(error)))
+        raise Refusal(503, "unavailable", UNAVAILABLE) from error
+
+    @property
+    def _origin(self) -> str:
+        if not self._is_owner:
+            return "hub"
+        origin = self.request.fields.get(ORIGIN_HEADER, "trigger")
+        return origin if origin in ORIGINS else "trigger"
