@@ -95,14 +95,14 @@ class Dispatcher:
 
     def expect(self, endpoint: str) -> "Turn":
         """Keep a turn for a delivery until it has arrived."""
-        takes, is_kept = self._lanes.expect(endpoint, self._clock())
+        takes, answer_in = self._lanes.expect(endpoint, self._clock())
         can_take = takes and self._worker is not None and not self._is_draining
-        return Turn(self, endpoint, takes, can_take, is_kept)
+        return Turn(self, endpoint, takes, can_take, answer_in)
 
     def arrived(self, turn: "Turn", stored: Stored | None, sender: Sender | None) -> None:
         """Take on what was recorded: call its handler, or let it wait."""
         waits = stored is not None and stored.status == "queued"
-        self._lanes.arrived(turn.endpoint, was_taken=turn.has_place, waits=waits)
+        self._lanes.arrived(turn.endpoint, self._clock(), was_taken=turn.has_place, waits=waits)
         if turn.has_place and self._is_short:
             self._changed.set()
         if stored is None or stored.status not in UNFINISHED:
@@ -129,23 +129,17 @@ class Dispatcher:
         self._worker = None
 
     async def _dispatch(self) -> None:
-        calm_in: float | None = None
         while True:
-            with suppress(TimeoutError):  # or a burst is over
-                async with asyncio.timeout(calm_in):
-                    await self._changed.wait()
+            await self._changed.wait()
             self._changed.clear()
-            now = self._clock()
             with suppress(JournalError):  # whoever minds its condition does what is to be done
-                while await self._begin_some(now):
-                    now = self._clock()
-            # Of the same moment: a burst that was over for one of them alone would end unnoticed.
-            self._is_short = self._worker is None or self._lanes.is_short(now)
-            calm_in = self._lanes.calm_in(now)
+                while await self._begin_some():
+                    pass
+            self._is_short = self._worker is None or self._lanes.is_short()
 
-    async def _begin_some(self, now: float) -> bool:
+    async def _begin_some(self) -> bool:
         """Begin what is due and has room; tell whether there may be more of it."""
-        room = self._lanes.room(now)
+        room = self._lanes.room()
         if not room or self._worker is None or self._is_draining:
             return False
         claims = await self._journal.claim(room, self._lanes.quarantine)
@@ -160,7 +154,7 @@ class Dispatcher:
         if self._worker is None or endpoint is None or self._is_draining:
             return False
         running = Running(claim, endpoint, self._now())
-        self._lanes.begun(claim, has_waited=has_waited)
+        self._lanes.begun(claim, self._clock(), has_waited=has_waited)
         try:
             self._attempts.begin(self._worker, running)
         except Exception as error:  # noqa: BLE001 # of this delivery alone
@@ -170,7 +164,7 @@ class Dispatcher:
         return True
 
     def _ended(self, running: Running, ending: Ending) -> None:
-        self._lanes.ended(running.claim)
+        self._lanes.ended(running.claim, self._clock(), running.duration)
         if self._is_short:
             self._changed.set()
         self.outcomes.ended(running, ending)
@@ -199,8 +193,8 @@ class Turn:
     """A place among the handlers that run is kept for it."""
     takes: bool
     """Its handler can be called at once."""
-    is_kept: bool
-    """It waits for no others, so its sender may wait."""
+    answer_in: float
+    """Seconds in which its handler will have answered, as far as the last ones tell."""
 
     def arrived(self, stored: Stored | None, sender: Sender | None = None) -> None:
         """Hand over what was recorded, with its sender if one waits; None if nothing was."""

@@ -2,20 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
+from hfhooks.dispatch.pace import Pace
 from hfhooks.model.delivery import Claim
 from hfhooks.model.endpoint import Endpoint
 
-__all__ = ["BURST", "CALM", "FEW", "Lane", "Lanes"]
-
-BURST = 24
-"""Deliveries that arrive at once above which their senders' answers come first."""
-CALM = 0.05
-"""Seconds after which such a burst is over."""
-FEW = 1
-"""Handlers that run during a burst."""
-MANY = 1_000_000
+__all__ = ["Lane", "Lanes"]
 
 
 @dataclass
@@ -31,6 +25,12 @@ class Lane:
     waiting: int = 0
     """Deliveries that wait for their turn, as far as this host knows."""
     running: int = 0
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def behind(self) -> int:
+        """How many come before one that comes now, and cannot be called at once."""
+        return max(0, self.waiting + self.arriving - self.taken - max(0, self.room))
 
     @property
     def room(self) -> int:
@@ -46,7 +46,6 @@ class Lanes:
         self._all = Lane()
         """Of all of them together."""
         self._in_quarantine = 0
-        self._calm_at = 0.0
 
     @property
     def running(self) -> int:
@@ -76,61 +75,56 @@ class Lanes:
         for name, number in waiting.items():
             self._lanes[name].waiting += number
 
-    def expect(self, name: str, now: float) -> tuple[bool, bool]:
+    def expect(self, name: str, now: float) -> tuple[bool, float]:
         """Keep a place for a delivery that arrives.
 
-        Returns whether its handler may be called at once, and whether it waits for no others.
+        Returns whether its handler may be called at once, and in how many seconds its answer is
+        expected.
         """
         lane = self._lanes[name]
-        is_next = lane.waiting + lane.arriving - lane.taken < lane.room
-        self._all.arriving += 1
-        lane.arriving += 1
-        if self._all.arriving > BURST:
-            self._calm_at = now + CALM
-        takes = is_next and not lane.waiting and self._allowed(now) > 0
-        lane.taken += takes
-        self._all.taken += takes
-        return takes, is_next
+        if lane.endpoint is None:
+            takes, answer_in = False, inf
+        else:
+            takes = not lane.waiting and lane.arriving - lane.taken < lane.room
+            answer_in = lane.pace.answer_in(now, lane.behind)
+        for each in (lane, self._all):
+            each.arriving += 1
+            each.taken += takes
+        return takes, answer_in
 
-    def arrived(self, name: str, *, was_taken: bool, waits: bool) -> None:
+    def arrived(self, name: str, now: float, *, was_taken: bool, waits: bool) -> None:
         """Give back the place of one that has arrived, and may have to wait for its turn."""
-        for lane in (self._lanes[name], self._all):
-            lane.arriving -= 1
-            lane.taken -= was_taken
-        self._lanes[name].waiting += waits
+        lane = self._lanes[name]
+        for each in (lane, self._all):
+            each.arriving -= 1
+            each.taken -= was_taken
+        if waits:
+            lane.waiting += 1
+            lane.pace.waits(now, is_busy=True)
 
-    def begun(self, claim: Claim, *, has_waited: bool) -> None:
+    def begun(self, claim: Claim, now: float, *, has_waited: bool) -> None:
         """Count a handler that is called."""
         lane = self._lanes[claim.delivery.endpoint]
-        lane.waiting = max(0, lane.waiting - has_waited)
+        if has_waited:
+            lane.waiting = max(0, lane.waiting - 1)
+            lane.pace.waits(now, is_busy=lane.waiting > 0)
         for each in (lane, self._all):
             each.running += 1
         self._in_quarantine += claim.delivery.crashed > 0
 
-    def ended(self, claim: Claim) -> None:
-        """Count it no more."""
-        for each in (self._lanes[claim.delivery.endpoint], self._all):
+    def ended(self, claim: Claim, now: float, duration: float) -> None:
+        """Count it no more; it took so many seconds."""
+        lane = self._lanes[claim.delivery.endpoint]
+        for each in (lane, self._all):
             each.running -= 1
+        lane.pace.ended(now, duration)
         self._in_quarantine -= claim.delivery.crashed > 0
 
-    def room(self, now: float) -> dict[str, int]:
+    def room(self) -> dict[str, int]:
         """Return how many handlers of each endpoint may be called now, where there is room."""
-        allowed = self._allowed(now)
-        rooms = {name: min(lane.room, allowed) for name, lane in self._lanes.items()}
-        return {name: room for name, room in rooms.items() if room > 0}
+        return {name: lane.room for name, lane in self._lanes.items() if lane.room > 0}
 
-    def is_short(self, now: float) -> bool:
+    def is_short(self) -> bool:
         """Tell whether some deliveries may wait because there is no room for them."""
         rooms = [lane.room for lane in self._lanes.values() if lane.endpoint]
-        is_full = any(room <= 0 for room in rooms)
-        return is_full or self._in_quarantine > 0 or self._allowed(now) < MANY
-
-    def calm_in(self, now: float) -> float | None:
-        """Return the seconds until a burst may be over, None where there is none."""
-        return self._calm_at - now if self._calm_at > now else None
-
-    def _allowed(self, now: float) -> int:
-        """Return how many handlers may be called beside those that run."""
-        if self._calm_at <= now and self._all.arriving > BURST:
-            self._calm_at = now + CALM
-        return FEW - self._all.running - self._all.taken if self._calm_at > now else MANY
+        return self._in_quarantine > 0 or any(room <= 0 for room in rooms)

@@ -9,6 +9,7 @@ from typing import Any
 from hfhooks.gateway.admission import Admission
 from hfhooks.gateway.exchange import Exchange
 from hfhooks.gateway.paths import STARTING, Paths
+from hfhooks.http.limits import MOST_CONNECTIONS
 from hfhooks.http.messages import Answer, Request, json_answer, refused
 from hfhooks.http.passage import Passed, Site
 from hfhooks.journal import Journal
@@ -38,8 +39,9 @@ class Gateway:
 
     `host` calls the handlers; `is_ready` tells whether it can. `url` is where this machine reaches
     us, and `public_url` where everybody does; `address` is what is listened on; `wait` is how many
-    seconds a sender is kept for the handler's own answer; `token` proves that a request comes from
-    this machine's user; whoever finds an answer at `probe` has found this server and no other.
+    seconds a sender is kept for the handler's own answer, `most_kept` how many are at once; `token`
+    proves that a request comes from this machine's user; whoever finds an answer at `probe` has
+    found this server and no other.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Gateway:
         public_url: str | None = None,
         address: str = "127.0.0.1",
         wait: float,
+        most_kept: int = MOST_CONNECTIONS // 2,
         token: str,
         probe: str = PROBES,
         is_ready: Callable[[], bool] = lambda: True,
@@ -63,7 +66,9 @@ class Gateway:
         self._admission = Admission(now, address)
         self.reached_at(url, public_url)
         self.journal, self.host, self.tell, self.now = journal, host, tell, now
-        self.wait = wait
+        self.wait, self.most_kept = wait, most_kept
+        self.kept = 0
+        """Senders that are kept now."""
         self._token = token
         self._is_ready = is_ready
         self.paths = Paths(("/healthz", probe), wait)

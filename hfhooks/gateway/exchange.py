@@ -33,6 +33,8 @@ class Surroundings(Protocol):
     tell: Callable[[Happening], None]
     now: Callable[[], float]
     wait: float
+    kept: int
+    most_kept: int
     is_full: bool
 
     def refuse(self, request: Request, refusal: Refusal) -> None: ...
@@ -113,7 +115,8 @@ class Exchange:
             self._turn_away(result)
         self._stored = stored = result
         gateway = self.gateway
-        if self._turn.is_kept and gateway.wait > 0 and stored.status in ("queued", "running"):
+        if self._may_be_kept and stored.status in ("queued", "running"):
+            gateway.kept += 1
             loop = asyncio.get_running_loop()
             self._too_late = loop.call_later(gateway.wait, self.waits_in_vain)
             self._turn.arrived(stored, self)
@@ -141,6 +144,7 @@ class Exchange:
         if self._too_late:
             self._too_late.cancel()
             self._too_late = None
+            self.gateway.kept -= 1
         self._sent_status = answer.status
         if self.gateway.journal.condition.state == "failed":
             self.gateway.refuse(self.request, Refusal(503, "unavailable", UNAVAILABLE))
@@ -167,6 +171,12 @@ class Exchange:
             gateway.is_full = True
             gateway.tell(Full(str(error)))
         raise Refusal(503, "unavailable", UNAVAILABLE) from error
+
+    @property
+    def _may_be_kept(self) -> bool:
+        """Its handler will answer in time, and there is room for one more who waits for that."""
+        gateway = self.gateway
+        return 0 < gateway.wait >= self._turn.answer_in and gateway.kept < gateway.most_kept
 
     @property
     def _origin(self) -> str:

@@ -26,8 +26,8 @@ class Turn(Protocol):
         """The host can call its handler at once, so it may be claimed when it is recorded."""
 
     @property
-    def is_kept(self) -> bool:
-        """Its handler is called soon, so that its sender may wait."""
+    def answer_in(self) -> float:
+        """In how many seconds its handler is expected to have answered."""
 
     def arrived(self, stored: Stored | None, sender: Sender | None = None) -> None:
         """Hand over what was recorded, with its sender if one waits; None if nothing was."""

@@ -91,6 +91,7 @@ class Node:
             public_url=self._announcement.public_url,
             address=settings.host,
             wait=settings.wait,
+            most_kept=sockets.connections // 2,
             token=token,
             probe=probe,
             is_ready=lambda: self._dispatcher.has_worker,

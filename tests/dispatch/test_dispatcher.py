@@ -2,12 +2,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import pytest
 
 from hfhooks.dispatch.dispatcher import Dispatcher
-from hfhooks.dispatch.lanes import BURST, CALM, FEW
+from hfhooks.dispatch.pace import WINDOW
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import Claim, Recorded, Verdict, Wanted
 from hfhooks.model.ending import Ending
@@ -214,65 +215,24 @@ async def test_an_endpoint_runs_so_many_handlers_and_holds_up_no_other(
     assert worker.most_at_once["slow"] == 2
 
 
-async def test_who_comes_when_all_turns_are_taken_is_told_so(dispatcher: Dispatcher) -> None:
-    dispatcher.use(FakeWorker(), train(max_concurrency=2))
-    turns = [dispatcher.expect("train") for _ in range(3)]
-    assert [turn.is_kept for turn in turns] == [True, True, False]
-    for turn in turns[:2]:
-        turn.arrived(None)
-    assert dispatcher.expect("train").is_kept
-    await dispatcher.drain(grace=0)
-
-
-async def test_in_a_burst_few_handlers_run_beside(submit: Submit, dispatcher: Dispatcher) -> None:
-    worker = FakeWorker()
-    worker.holds = True
-    arriving = [dispatcher.expect("train") for _ in range(BURST + 1)]
-    dispatcher.use(worker, train())
-    senders = [await submit() for _ in range(10)]
-    await until(lambda: len(worker.claims) == FEW)
-    loop = asyncio.get_running_loop()
-    seen = loop.create_future()
-    loop.call_later(2 * CALM, lambda: seen.set_result(len(worker.claims)))
-    assert await seen == FEW
-    for turn in arriving:
-        turn.arrived(None)
-    await until(lambda: len(worker.claims) == 10)
-    worker.let_go()
-    for sender in senders:
-        await sender.status()
-
-
-class Steps:
-    """A clock that goes on by so much whenever it is looked at."""
-
-    def __init__(self) -> None:
-        self.now, self.step = 100.0, 0.0
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
-
-
-@pytest.mark.parametrize("step", [CALM * part / 64 for part in range(4, 36, 4)])
-async def test_a_burst_may_be_over_at_any_moment(
-    journal: Journal, reports: Reports, tasks: Tasks, step: float
+async def test_who_comes_behind_quick_handlers_may_wait_and_behind_slow_ones_not(
+    journal: Journal, reports: Reports, tasks: Tasks
 ) -> None:
-    clock, worker = Steps(), FakeWorker()
-    dispatcher = Dispatcher(journal, reports, tasks, clock=clock)
+    now = 100.0
+    dispatcher, worker = Dispatcher(journal, reports, tasks, clock=lambda: now), FakeWorker()
     await dispatcher.start()
-    arriving = [dispatcher.expect("train") for _ in range(BURST + 1)]
     worker.holds = True
-    dispatcher.use(worker, train(max_concurrency=99))
-    for _ in range(10):
-        await record(journal)
-    await until(lambda: len(worker.claims) == FEW)
-    for turn in arriving:
-        turn.arrived(None)
-    clock.step = step
+    dispatcher.use(worker, train(max_concurrency=1))
+    for _ in range(3):
+        turn = dispatcher.expect("train")
+        turn.arrived(await record(journal, new(), turn.takes))
+        assert turn.answer_in == 0
+    now += WINDOW
+    assert dispatcher.expect("train").answer_in == inf
     worker.let_go()
-    await until(lambda: len(worker.claims) == 10)
-    await dispatcher.drain(grace=1)
+    await until(lambda: len(reports.finished) == 3)
+    assert dispatcher.expect("train").answer_in == 0
+    await dispatcher.drain(grace=0)
 
 
 async def test_a_handler_gets_the_delivery_as_it_came_and_the_secret_of_now(

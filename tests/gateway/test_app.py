@@ -265,8 +265,8 @@ async def test_the_owner_is_shown_an_answer_as_it_is_recorded(gateway: Any) -> N
     assert answer.json() == {"secret": "***"}
 
 
-async def test_who_would_have_to_wait_for_others_is_answered_at_once(
-    gateway: Any, dispatcher: Dispatcher, reports: Reports
+async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
+    gateway: Any, dispatcher: Dispatcher
 ) -> None:
     go_on = asyncio.Event()
 
@@ -276,6 +276,24 @@ async def test_who_would_have_to_wait_for_others_is_answered_at_once(
         return "done"
 
     http = await gateway(wait=60)
+    posts = [http.post("/webhooks/slow", content=PULL, headers=JSON) for _ in range(3)]
+    answers = asyncio.gather(*posts)
+    await until(lambda: dispatcher.running)
+    go_on.set()
+    assert [answer.json() for answer in await answers] == ["done"] * 3
+
+
+async def test_no_more_senders_are_kept_than_there_is_room_for(
+    gateway: Any, dispatcher: Dispatcher, reports: Reports
+) -> None:
+    go_on = asyncio.Event()
+
+    @webhook_endpoint(max_concurrency=1)
+    async def slow(payload: dict[str, Any]) -> str:
+        await go_on.wait()
+        return "done"
+
+    http = await gateway(wait=60, most_kept=1)
     first = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
     await until(lambda: dispatcher.running)
     second = await http.post("/webhooks/slow", content=PULL, headers=JSON)
@@ -283,6 +301,8 @@ async def test_who_would_have_to_wait_for_others_is_answered_at_once(
     go_on.set()
     assert (await first).json() == "done"
     await until(lambda: len(reports.finished) == 2)
+    third = await http.post("/webhooks/slow", content=PULL, headers=JSON)
+    assert third.json() == "done"
 
 
 @pytest.mark.parametrize("journal", [{"most_unfinished": 3}], indirect=True)
