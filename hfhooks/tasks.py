@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from hfhooks.errors import Fault
 
-__all__ = ["CallThread", "Tasks", "in_thread", "new_event_loop", "run"]
+__all__ = ["CallThread", "Tasks", "in_thread", "new_event_loop", "run", "soon"]
 
 T = TypeVar("T")
 Task: TypeAlias = "asyncio.Task[None]"
@@ -107,6 +107,16 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def soon(call: Callable[[], None]) -> None:
+    """Make a call in the next turn of the running loop, or now where there is none."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        call()
+    else:
+        loop.call_soon(call)
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:

@@ -1,12 +1,11 @@
 """What happens in a server, as a program reads it: a JSON object a line, a public contract."""
 
 import json
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
-from hfhooks.console.output import print_data
-from hfhooks.errors import DiskError
+from hfhooks.console.terminal import Soon, Steady, at_once
 from hfhooks.model import views
 from hfhooks.model.delivery import Recorded
 from hfhooks.model.happenings import (
@@ -26,12 +25,14 @@ __all__ = ["JsonLines"]
 
 
 class JsonLines:
-    """Prints each happening that programs are told, on stdout."""
+    """Prints each happening that programs are told, on stdout; see `Notes`."""
+
+    def __init__(self, soon: Soon = at_once) -> None:
+        self._stdout = Steady(sys.stdout, soon)
 
     def __call__(self, happening: Happening) -> None:
         if line := line_of(happening):
-            with suppress(DiskError):
-                print_data(json.dumps(line))
+            self._stdout.write_later(json.dumps(line) + "\n")
 
 
 def line_of(happening: Happening) -> Mapping[str, Any] | None:

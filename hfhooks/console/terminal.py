@@ -3,8 +3,7 @@
 import json
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
@@ -14,7 +13,7 @@ from hfhooks.redact import redact
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-__all__ = ["COLOURS", "Part", "Screen", "Steady", "milliseconds", "safe"]
+__all__ = ["COLOURS", "Part", "Screen", "Soon", "Steady", "at_once", "milliseconds", "safe"]
 
 Part: TypeAlias = str | tuple[str, str]
 """Text, or text with a style."""
@@ -83,26 +82,55 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
+Soon: TypeAlias = Callable[[Callable[[], None]], object]
+"""Has a call made before long, as by an event loop that has something else to do first."""
+
+
+def at_once(call: Callable[[], None]) -> None:
+    """Make a call now: nothing else is to be done."""
+    call()
+
+
 class Steady:
     """A stream that stays open for us when nobody reads it any more: a server must not stop.
 
-    Secrets are masked.
+    Secrets are masked. What is written `later` is written with all else of the same moment, which
+    `soon` ends.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, soon: Soon = at_once) -> None:
         self.error: OSError | None = None
-        self._stream = stream
+        self._stream, self._soon = stream, soon
+        self._held: list[str] = []
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        with self._going_on():
-            self._stream.write(redact(text))
+        self._held.append(text)
+        text = redact("".join(self._held))
+        self._held.clear()
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
         return len(text)
 
+    def write_later(self, text: str) -> None:
+        """Write something, in its order."""
+        self._held.append(text)
+        if len(self._held) == 1:
+            self._soon(self._write_held)
+
     def flush(self) -> None:
-        with self._going_on():
+        try:
             self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _write_held(self) -> None:
+        if self._held:
+            self.write("")
+            self.flush()
 
     def check(self) -> None:
         """Raise `DiskError` if something was not taken, `ReaderGone` if nobody reads."""
@@ -111,14 +139,10 @@ class Steady:
         if self.error:
             raise DiskError(f"stdout: {self.error.strerror}") from self.error
 
-    @contextmanager
-    def _going_on(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.error = error
-            # What is still in its buffer must go somewhere when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+    def _give_up(self, error: OSError) -> None:
+        self.error = error
+        # What is still in its buffer must go somewhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -130,8 +154,8 @@ class Screen:
     Where these are what was asked for, `is_data`, `DiskError` is raised if they were not taken.
     """
 
-    def __init__(self, stream: TextIO, is_data: bool = False) -> None:
-        self._stream = Steady(stream)
+    def __init__(self, stream: TextIO, is_data: bool = False, soon: Soon = at_once) -> None:
+        self._stream = Steady(stream, soon)
         self._is_data = is_data
         self._rich = _rich(self._stream) if _may_have_colours(stream) else None
         rich = self._rich
@@ -146,11 +170,18 @@ class Screen:
 
     def line(self, *parts: Part) -> None:
         """Say one line, whole whatever others say at the same time."""
+        self._write(self._text(parts))
+
+    def line_later(self, *parts: Part) -> None:
+        """Say one line of many, together with the others."""
+        self._stream.write_later(self._text(parts))
+
+    def _text(self, parts: Sequence[Part]) -> str:
         if self._colours:
             texts = [self._styled(part) for part in parts]
         else:
             texts = [part if isinstance(part, str) else part[0] for part in parts]
-        self._write("".join(texts) + "\n")
+        return "".join(texts) + "\n"
 
     def in_place(self, text: str) -> None:
         """Show on a terminal what the next line takes the place of; elsewhere nothing."""

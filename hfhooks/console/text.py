@@ -2,10 +2,11 @@
 
 import sys
 import time
+from functools import lru_cache
 from typing import TextIO
 
 from hfhooks.console.output import say_error, say_note, say_trace
-from hfhooks.console.terminal import COLOURS, Screen, milliseconds, safe
+from hfhooks.console.terminal import COLOURS, Screen, Soon, at_once, milliseconds, safe
 from hfhooks.model.delivery import Recorded
 from hfhooks.model.happenings import (
     Broken,
@@ -39,12 +40,15 @@ choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-
 class Notes:
     """Says what a person should know, also of a server that prints JSON for a program.
 
-    Text goes to `stream`. If `verbose`, tracebacks have the frames of libraries.
+    Text goes to `stream`, of deliveries all lines of a moment together, which `soon` ends. If
+    `verbose`, tracebacks have the frames of libraries.
     """
 
-    def __init__(self, stream: TextIO | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, verbose: bool = False, soon: Soon = at_once
+    ) -> None:
         self._verbose = verbose
-        self._screen = Screen(stream or sys.stderr)
+        self._screen = Screen(stream or sys.stderr, soon=soon)
 
     def __call__(self, happening: Happening) -> None:
         match happening:
@@ -88,8 +92,9 @@ class Text(Notes):
         stream: TextIO | None = None,
         how_to_stop: str = "Press Ctrl-C to stop.",
         verbose: bool = False,
+        soon: Soon = at_once,
     ) -> None:
-        super().__init__(stream, verbose)
+        super().__init__(stream, verbose, soon)
         self._how_to_stop = how_to_stop
 
     def __call__(self, happening: Happening) -> None:
@@ -169,9 +174,9 @@ class Text(Notes):
         mark = self._screen.marks[status]
         if http_status is not None:
             mark += f" {http_status}"
-        now = (time.strftime("%H:%M:%S"), "dim")
-        rest = "  ".join(safe(word) for word in words if word)
-        self._screen.line(now, "  ", (mark, COLOURS.get(status, "")), f"  {rest}")
+        now = (_time_of_day(int(time.time())), "dim")
+        rest = "  ".join([safe(word) for word in words if word])
+        self._screen.line_later(now, "  ", (mark, COLOURS.get(status, "")), f"  {rest}")
 
     def _say_secret(self, server: RunningServer) -> None:
         open_ones = [each.endpoint.name for each in server.endpoints if not each.is_closed]
@@ -203,6 +208,11 @@ class Text(Notes):
             wanted = f"   {' · '.join(patterns)}" if patterns else ""
             url = (server.url + each.endpoint.path, "bold")
             self._screen.line("  POST ", url, (wanted, "dim"))
+
+
+@lru_cache(maxsize=1)
+def _time_of_day(at: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _duration(seconds: float) -> str:

@@ -190,6 +190,7 @@ def serve(
         # A worker is warming up meanwhile: what this process needs is imported beside it.
         from hfhooks.serving.program import serve_until_signal
         from hfhooks.settings import load_settings
+        from hfhooks.tasks import soon
 
         settings = load_settings(
             host=host,
@@ -213,13 +214,13 @@ def serve(
         )
         names = (scripts or [], targets, settings, process)
         if json_lines:
-            code = serve_until_signal(*names, [JsonLines(), Notes(verbose=settings.verbose)])
+            code = serve_until_signal(*names, [JsonLines(soon), Notes(verbose=settings.verbose)])
         elif has_keyboard():
             from hfhooks.cli.keys import attended
 
             how_to_stop = "Press Ctrl-C to stop, h for other keys."
-            text = Text(how_to_stop=how_to_stop, verbose=settings.verbose)
+            text = Text(how_to_stop=how_to_stop, verbose=settings.verbose, soon=soon)
             code = serve_until_signal(*names, [text], partial(attended, text))
         else:
-            code = serve_until_signal(*names, [Text(verbose=settings.verbose)])
+            code = serve_until_signal(*names, [Text(verbose=settings.verbose, soon=soon)])
         raise typer.Exit(code)
