@@ -110,7 +110,14 @@ class Outcomes:
         verdict = judge(claim, ending, running.endpoint.retries, self._chance())
         if verdict.status != "queued":
             # Before it is on disk: what a sender was told may run again after a crash, not be lost.
-            verdict = replace(verdict, sent_status=self._tell_sender(claim, verdict, ending))
+            sent_status = self._tell_sender(claim, verdict, ending)
+            verdict = Verdict(
+                verdict.attempt,
+                verdict.status,
+                verdict.retry_after,
+                verdict.is_pause_asked,
+                sent_status,
+            )
         return attempt_of(claim, ending, verdict, running.started_at, duration), verdict
 
     def _tell_sender(self, claim: Claim, verdict: Verdict, ending: Ending) -> int | None:

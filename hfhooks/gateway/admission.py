@@ -25,6 +25,8 @@ HINT_EVERY = 60.0
 """Seconds."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ORIGIN = re.compile(r"(https?)://(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
+FROM_BROWSERS = {"origin", "sec-fetch-site"}
+"""Headers that only browsers send."""
 PORTS = {"http": 80, "https": 443}
 
 
@@ -62,6 +64,8 @@ class Admission:
         Any page may send some kinds of request to this machine, or to a name that has come to mean
         this machine, which is why the request's own `Host` proves nothing.
         """
+        if not request.fields.keys() & FROM_BROWSERS:
+            return
         origins = [value for name, value in request.headers if name == "origin"]
         is_strange = request.fields.get("sec-fetch-site", "").lower() == "cross-site"
         if is_strange or not all(map(self._is_ours, origins)):

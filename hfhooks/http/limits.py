@@ -99,7 +99,7 @@ def check_head(
     """
     if len(target) > LONGEST_TARGET:
         raise Refusal(414, "target_too_long")
-    if len(headers) > MOST_FIELDS or sum(len(n) + len(v) for n, v in headers) > MOST_HEAD:
+    if len(headers) > MOST_FIELDS or sum([len(n) + len(v) for n, v in headers]) > MOST_HEAD:
         raise Refusal(431, "head_too_big")
     # An absolute target, or another host, may mean another server to whoever stands before us.
     host = fields.get("host")

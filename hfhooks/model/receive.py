@@ -22,7 +22,10 @@ def check_media_type(endpoint: Endpoint, fields: Mapping[str, str]) -> None:
     """Accept uncompressed JSON, or anything if the handler reads it itself. Raises `Refusal`."""
     if not endpoint.takes_json:
         return
-    media_type = fields.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = fields.get("content-type", "")
+    if content_type == "application/json" and "content-encoding" not in fields:  # as of the Hub
+        return
+    media_type = content_type.partition(";")[0].strip().lower()
     is_json = media_type == "application/json" or media_type.endswith("+json")
     if not is_json or fields.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "unsupported_media_type")
@@ -45,7 +48,7 @@ def receive(
     payload = _payload(endpoint, body)
     mismatch = endpoint.filter.mismatch(payload)
     event = event_of(payload)
-    webhook_id = next((value for name, value in headers if name == "webhook-id"), "")
+    webhook_id = _first(headers, "webhook-id")
     delivery = Recorded(
         endpoint=endpoint.name,
         received_at=received_at,
@@ -54,7 +57,7 @@ def receive(
         body=body,
         event=str(event) if event else None,
         repo=repo_of(payload),
-        webhook_id=webhook_id if WEBHOOK_ID.fullmatch(webhook_id) else None,
+        webhook_id=webhook_id if webhook_id and WEBHOOK_ID.fullmatch(webhook_id) else None,
         origin=origin,
         status="ignored" if mismatch else "queued",
     )
@@ -67,6 +70,13 @@ def without_secret(query: str) -> str:
         return query
     parts = query.split("&")
     return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]).lower() != SECRET)
+
+
+def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str | None:
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
 
 
 def _payload(endpoint: Endpoint, body: bytes) -> dict[str, Any]:

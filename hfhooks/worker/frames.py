@@ -6,7 +6,7 @@ long one goes in pieces, and others may come between them.
 
 import struct
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import from_json, to_json
 
@@ -69,12 +69,16 @@ class Frame(NamedTuple):
     payload: bytes = b""
 
 
+_Unsent: TypeAlias = tuple[int, int, bytes | memoryview]
+"""A frame, or what is left of it."""
+
+
 class Outbox:
     """Frames that are to be sent; control comes before data, and data in turn."""
 
     def __init__(self) -> None:
-        self._control: deque[Frame] = deque()
-        self._data: deque[Frame] = deque()
+        self._control: deque[_Unsent] = deque()
+        self._data: deque[_Unsent] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._control or self._data)
@@ -84,13 +88,15 @@ class Outbox:
 
     def take(self, most: int) -> bytes:
         """Return what is to be sent next, of about so many bytes at most."""
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         size = 0
         while self and size < most:
-            kind, number, payload = (self._control or self._data).popleft()
-            piece, rest = payload[:PIECE], payload[PIECE:]
-            if rest:
-                (self._control if kind in CONTROL else self._data).append(Frame(kind, number, rest))
+            queue = self._control or self._data
+            kind, number, piece = queue.popleft()
+            if len(piece) > PIECE:
+                whole = memoryview(piece)  # of which a part is no copy
+                piece, rest = whole[:PIECE], whole[PIECE:]
+                queue.append((kind, number, rest))
                 kind |= MORE
             parts += (HEADER.pack(len(piece), kind, number), piece)
             size += len(piece) + HEADER.size
@@ -124,6 +130,8 @@ class Parser:
 
     def _whole(self, kind: int, number: int, piece: bytes) -> Frame | None:
         """Return the frame that a piece completes, if it does."""
+        if not (self._pieces or kind & MORE):
+            return Frame(kind, number, piece)
         key = (kind & ~MORE, number)
         if kind & MORE:
             pieces = self._pieces.setdefault(key, [])
