@@ -183,7 +183,7 @@ async def _give_back(journal: Journal, claims: Sequence[Claim]) -> None:
         await journal.release(claims)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
     """A place that is kept for a delivery."""
 

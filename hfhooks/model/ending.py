@@ -32,7 +32,7 @@ INTERRUPTED = "interrupted"
 """The worker was ended on purpose before it answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ending:
     """What came of one call."""
 

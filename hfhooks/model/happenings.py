@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """A handler was called, for better or worse."""
 
@@ -49,7 +49,7 @@ class Finished:
     """It was told before: what the handler left to be done after its answer has failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ignored:
     """No filter let a delivery through."""
 
@@ -58,7 +58,7 @@ class Ignored:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Duplicate:
     """The Hub has sent again what it had sent before; `id` is that of the earlier one."""
 
@@ -66,7 +66,7 @@ class Duplicate:
     delivery: Recorded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refused:
     """Somebody sent an endpoint what it does not accept; `hint` is what that may mean."""
 
