@@ -8,6 +8,7 @@ from typing import Any
 
 from hfhooks.gateway.admission import Admission
 from hfhooks.gateway.exchange import Exchange
+from hfhooks.gateway.kept import Kept
 from hfhooks.gateway.paths import STARTING, Paths
 from hfhooks.http.limits import MOST_CONNECTIONS
 from hfhooks.http.messages import Answer, Request, json_answer, refused
@@ -66,9 +67,7 @@ class Gateway:
         self._admission = Admission(now, address)
         self.reached_at(url, public_url)
         self.journal, self.host, self.tell, self.now = journal, host, tell, now
-        self.wait, self.most_kept = wait, most_kept
-        self.kept = 0
-        """Senders that are kept now."""
+        self.kept = Kept(wait, most_kept)
         self._token = token
         self._is_ready = is_ready
         self.paths = Paths(("/healthz", probe), wait)

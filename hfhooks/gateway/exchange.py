@@ -1,11 +1,11 @@
 """One request to an endpoint, from its head to its answer, step by step."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Concatenate, NoReturn, ParamSpec, Protocol
 
 from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
 from hfhooks.gateway.answers import accepted, for_owner, with_outcome
+from hfhooks.gateway.kept import Kept
 from hfhooks.http.messages import Answer, Request
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import Claim, Recorded, Stored, Verdict
@@ -32,9 +32,7 @@ class Surroundings(Protocol):
     host: Host
     tell: Callable[[Happening], None]
     now: Callable[[], float]
-    wait: float
-    kept: int
-    most_kept: int
+    kept: Kept
     is_full: bool
 
     def refuse(self, request: Request, refusal: Refusal) -> None: ...
@@ -59,7 +57,7 @@ def _step(
 class Exchange:
     """Records the delivery that a request is, and answers its sender.
 
-    As the `Sender` that a host knows it is kept for so many seconds for the handler's own answer.
+    As the `Sender` that a host knows it may be kept for the handler's own answer.
     """
 
     __slots__ = (
@@ -69,7 +67,6 @@ class Exchange:
         "_mismatch",
         "_sent_status",
         "_stored",
-        "_too_late",
         "_turn",
         "gateway",
         "request",
@@ -85,8 +82,6 @@ class Exchange:
         self._turn: Turn
         self._stored: Stored
         self._sent_status: int
-        self._too_late: asyncio.TimerHandle | None = None
-        """Set while its sender is kept."""
 
     @_step
     def record(self) -> None:
@@ -115,10 +110,9 @@ class Exchange:
             self._turn_away(result)
         self._stored = stored = result
         gateway = self.gateway
-        if self._may_be_kept and stored.status in ("queued", "running"):
-            gateway.kept += 1
-            loop = asyncio.get_running_loop()
-            self._too_late = loop.call_later(gateway.wait, self.waits_in_vain)
+        is_open = stored.status in ("queued", "running")
+        if is_open and gateway.kept.may_add(self._turn.answer_in):
+            gateway.kept.add(self)
             self._turn.arrived(stored, self)
         else:
             self._turn.arrived(stored)
@@ -130,21 +124,17 @@ class Exchange:
 
     def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
         """Answer with the outcome, if it is in time; return the HTTP status of the answer."""
-        if self._too_late:
+        if self.gateway.kept.remove(self):
             self._answer_kept(with_outcome(claim.id, verdict, ending), verdict.status)
         return self._sent_status
 
     def waits_in_vain(self) -> None:
         """Answer without an outcome: there will be none in time."""
-        if self._too_late:
+        if self.gateway.kept.remove(self):
             stored = self._stored
             self._answer_kept(accepted(stored.id, stored.status), stored.status)
 
     def _answer_kept(self, answer: Answer, status: str) -> None:
-        if self._too_late:
-            self._too_late.cancel()
-            self._too_late = None
-            self.gateway.kept -= 1
         self._sent_status = answer.status
         if self.gateway.journal.condition.state == "failed":
             self.gateway.refuse(self.request, Refusal(503, "unavailable", UNAVAILABLE))
@@ -171,12 +161,6 @@ class Exchange:
             gateway.is_full = True
             gateway.tell(Full(str(error)))
         raise Refusal(503, "unavailable", UNAVAILABLE) from error
-
-    @property
-    def _may_be_kept(self) -> bool:
-        """Its handler will answer in time, and there is room for one more who waits for that."""
-        gateway = self.gateway
-        return 0 < gateway.wait >= self._turn.answer_in and gateway.kept < gateway.most_kept
 
     @property
     def _origin(self) -> str:
