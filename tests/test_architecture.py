@@ -208,6 +208,7 @@ SUBJECTS = {
     "faults",
     "full_journal",
     "gradio",
+    "parser_oracle",
     "guards",
     "import",
     "machine",

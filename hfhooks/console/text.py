@@ -32,6 +32,8 @@ __all__ = ["Notes", "Text"]
 
 HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
 ABOUT_SECRETS = "https://huggingface.co/docs/hub/webhooks#webhook-secret"
+SHORT = 200
+"""Characters of a line that need no word cut."""
 ONLY_HERE = """\
 Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
 choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-url."""
@@ -175,7 +177,9 @@ class Text(Notes):
         if http_status is not None:
             mark += f" {http_status}"
         now = (_time_of_day(int(time.time())), "dim")
-        rest = "  ".join([safe(word) for word in words if word])
+        rest = "  ".join(filter(None, words))
+        if len(rest) > SHORT or not rest.isprintable():
+            rest = "  ".join(safe(word) for word in words if word)
         self._screen.line_later(now, "  ", (mark, COLOURS.get(status, "")), f"  {rest}")
 
     def _say_secret(self, server: RunningServer) -> None:

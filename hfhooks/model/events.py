@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["ACTIONS", "REPO_TYPES", "Event", "Filter", "event_of", "nearest", "refs_of", "repo_of"]
 
@@ -23,8 +23,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
 REPO_TYPES = ("model", "dataset", "space", "bucket", "kernel")
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """What happened: a scope (`repo.content`) and an action (`update`)."""
 
     scope: str
