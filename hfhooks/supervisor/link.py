@@ -9,8 +9,10 @@ from hfhooks.worker.frames import PAGE, Frame, Malformed, Outbox, Parser
 
 __all__ = ["Link"]
 
+READ = 64 * 1024
+"""Bytes that are read at once; room for more of them takes longer to get than most reads."""
 SIZE = 256 * 1024
-"""Bytes that are read, or written, at once."""
+"""Bytes that are written at once."""
 
 
 class Link:
@@ -48,7 +50,7 @@ class Link:
         """Hear what has come."""
         while True:
             try:
-                data = self._sock.recv(SIZE)
+                data = self._sock.recv(READ)
             except BlockingIOError:
                 return
             except OSError:
@@ -65,7 +67,7 @@ class Link:
             if not data:
                 self.close()
                 self._gone()
-            if len(data) < SIZE:
+            if len(data) < READ:
                 return
 
     def close(self) -> None:
