@@ -110,12 +110,15 @@ class Exchange:
             self._turn_away(result)
         self._stored = stored = result
         gateway = self.gateway
-        is_open = stored.status in ("queued", "running")
-        if is_open and gateway.kept.may_add(self._turn.answer_in):
-            gateway.kept.add(self)
-            self._turn.arrived(stored, self)
-        else:
-            self._turn.arrived(stored)
+        sender = None
+        try:
+            is_open = stored.status in ("queued", "running")
+            if is_open and gateway.kept.may_add(self._turn.answer_in):
+                gateway.kept.add(self)
+                sender = self
+        finally:
+            self._turn.arrived(stored, sender)
+        if not sender:
             self._answer(accepted(stored.id, stored.status), stored.status)
             self._tell_what_it_is()
         if gateway.is_full:
@@ -124,17 +127,19 @@ class Exchange:
 
     def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
         """Answer with the outcome, if it is in time; return the HTTP status of the answer."""
-        if self.gateway.kept.remove(self):
+        if not self.request.is_answered:
             self._answer_kept(with_outcome(claim.id, verdict, ending), verdict.status)
         return self._sent_status
 
+    @_step
     def waits_in_vain(self) -> None:
         """Answer without an outcome: there will be none in time."""
-        if self.gateway.kept.remove(self):
+        if not self.request.is_answered:
             stored = self._stored
             self._answer_kept(accepted(stored.id, stored.status), stored.status)
 
     def _answer_kept(self, answer: Answer, status: str) -> None:
+        self.gateway.kept.remove(self)
         self._sent_status = answer.status
         if self.gateway.journal.condition.state == "failed":
             self.gateway.refuse(self.request, Refusal(503, "unavailable", UNAVAILABLE))

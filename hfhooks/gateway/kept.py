@@ -35,9 +35,9 @@ class Kept:
         if self._timer is None:
             self._timer = loop.call_later(self.wait, self._look)
 
-    def remove(self, one: Waiting) -> bool:
-        """Keep one no longer; tell whether it was kept."""
-        return self._until.pop(one, None) is not None
+    def remove(self, one: Waiting) -> None:
+        """Keep one no longer."""
+        self._until.pop(one, None)
 
     def _look(self) -> None:
         """Send those away who have waited in vain."""

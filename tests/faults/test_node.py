@@ -168,6 +168,25 @@ async def test_what_cannot_be_amended_is_told(registry: Registry, broken: Break)
         assert await server.post() == 200
 
 
+@pytest.mark.parametrize(
+    ("seam", "fault", "status"),
+    [
+        ("hfhooks.gateway.kept:Kept.add", "answering a request", 500),
+        ("hfhooks.gateway.exchange:with_outcome", "what becomes of a delivery", 202),
+        ("hfhooks.gateway.exchange:Exchange._answer_kept", "what becomes of a delivery", 500),
+    ],
+)
+async def test_whatever_is_wrong_after_it_is_recorded_its_sender_hears_something(
+    server: Running, broken: Break, seam: str, fault: str, status: int
+) -> None:
+    struck = broken(seam)
+    struck.set()
+    assert await server.post() == status
+    await server.had_a_fault(fault)
+    struck.clear()
+    assert await server.post() == 200
+
+
 async def test_an_outcome_that_cannot_be_handed_over_costs_one_delivery(
     server: Running, broken: Break
 ) -> None:
