@@ -28,7 +28,7 @@ from hfhooks.model.exported import Exported
 from hfhooks.model.samples import sample
 from hfhooks.script.registry import Registration, Registry, current_registry
 from hfhooks.tasks import run
-from hfhooks.worker.app import build
+from hfhooks.worker.app import build, direct_handlers
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.site import WithState, entered
 
@@ -108,7 +108,9 @@ async def _attempt(registration: Registration, body: bytes, headers: dict[str, s
     secret = endpoint.secrets[0] if endpoint.secrets else None
     ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
     async with entered(app) as state:
-        call = Calls(app, WithState(app, state), lambda _, error: late.append(error))
+        call = Calls(
+            direct_handlers(app), WithState(app, state), lambda _, error: late.append(error)
+        )
         calling = asyncio.ensure_future(call(claim, secret, ended.set_result))
         first: set[asyncio.Future[Any]] = {calling, ended}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)

@@ -20,7 +20,7 @@ from hfhooks.model.ending import Ending
 from hfhooks.model.happenings import Duplicate, Finished, Full, Happening, Ignored, Refused
 from hfhooks.script.registry import Registry, collecting
 from hfhooks.tasks import Tasks
-from hfhooks.worker.app import build
+from hfhooks.worker.app import build, direct_handlers
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.frames import Frame, attempt_from, ending_from, of_attempt, of_ending
 
@@ -181,7 +181,9 @@ async def gateway(
             options |= {"now": lambda: NOW, "is_ready": lambda: dispatcher.has_worker}
             gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
-            dispatcher.use(WiredWorker(Calls(app, app, lambda *_: None), tasks), endpoints)
+            dispatcher.use(
+                WiredWorker(Calls(direct_handlers(app), app, lambda *_: None), tasks), endpoints
+            )
             url = await stack.enter_async_context(listening(gate, tasks))
             http = httpx.AsyncClient(
                 base_url=url, event_hooks={"response": [lambda _: settle(journal)]}, timeout=60

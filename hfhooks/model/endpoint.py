@@ -34,6 +34,10 @@ class Endpoint:
     def path(self) -> str:
         return PREFIX + self.name
 
+    def guarded_by(self, secrets: tuple[str, ...]) -> "Endpoint":
+        """Return it with these secrets, unless it has its own."""
+        return self if self.secrets else replace(self, secrets=secrets)
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

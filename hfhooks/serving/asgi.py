@@ -33,7 +33,7 @@ from hfhooks.serving.own_journal import journal_url, open_own_journal
 from hfhooks.settings import load_settings, space_url
 from hfhooks.tasks import Tasks
 from hfhooks.tracebacks import users_traceback
-from hfhooks.worker.app import build, other_routes
+from hfhooks.worker.app import build, direct_handlers, other_routes
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.served import make_room_for
 from hfhooks.worker.site import OnlyPages, WithState, entered, has_page
@@ -159,7 +159,7 @@ class Application:
         others = other_routes(app)
         async with entered(app) as state:
             served = WithState(app, state)
-            worker = _LoopWorker(Calls(app, served, failed_late), parts.tasks)
+            worker = _LoopWorker(Calls(direct_handlers(app), served, failed_late), parts.tasks)
             make_room_for(endpoints)
             parts.dispatcher.use(worker, endpoints)
             # Only whether a request is the script's own is asked here: nothing is passed on.

@@ -20,7 +20,7 @@ from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registry
 from hfhooks.supervisor.supervisor import WorkHost
 from hfhooks.tasks import Tasks, run
-from hfhooks.worker.app import build, other_routes
+from hfhooks.worker.app import build, direct_handlers, other_routes
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.loops import Loops
 from hfhooks.worker.served import make_room_for
@@ -177,7 +177,7 @@ class ThreadWorker:
 
     def _serve(self, app: "FastAPI", served: Any, leave: Callable[[], None]) -> None:
         self._app, self._served, self._leave = app, served, leave
-        self._call = Calls(app, served, self._failed_late)
+        self._call = Calls(direct_handlers(app), served, self._failed_late)
 
     def _failed_late(self, delivery: Delivery, error: str) -> None:
         self._tell(self._host.amend, delivery.id, delivery.attempt, redact(error))

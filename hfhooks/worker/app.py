@@ -2,49 +2,35 @@
 
 import logging
 import os
-import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from hfhooks.errors import EndpointError
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.headers import BODILESS, HOP_HEADERS
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
 from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.callables import callable_of, delivery_in
-from hfhooks.worker.direct import Direct, direct_of, is_plain
-from hfhooks.worker.endings import (
-    Refusals,
-    ending_of,
-    report,
-    tell_of_middleware,
-)
+from hfhooks.worker.calls import LateFailure
+from hfhooks.worker.direct import Direct, direct_of
+from hfhooks.worker.endings import ending_of
+from hfhooks.worker.plain import is_plain
+from hfhooks.worker.reports import Refusals, report, tell_of_middleware
 from hfhooks.worker.site import PAGE, app_of
+from hfhooks.worker.whole import WholeAnswer
 
 __all__ = [
-    "MAX_ANSWER",
     "EndpointRoute",
-    "LateFailure",
-    "WholeAnswer",
     "build",
     "direct_handlers",
     "other_routes",
 ]
 
-MAX_ANSWER = 16 * 1024 * 1024
-"""Bytes of a handler's answer."""
-NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What the name of a header is, and what its value must not have: RFC 9110, 5."""
-LateFailure: TypeAlias = Callable[[Delivery, str], None]
 log = logging.getLogger(__name__)
 
 
@@ -85,16 +71,13 @@ def _route(registration: Registration, on_late_failure: LateFailure) -> "Endpoin
     except Exception as error:
         raise EndpointError(f"{registration.place}: {error}") from error
     route.declared, route.on_late_failure = endpoint, on_late_failure
-    route.direct = direct_of(handler, call)
+    route.direct = direct_of(handler)
     return route
 
 
 def _described(route: "EndpointRoute", secrets: tuple[str, ...]) -> Endpoint:
-    return replace(
-        route.declared,
-        secrets=route.declared.secrets or secrets,
-        takes_json=route.body_field is not None or route.dependant.request_param_name is None,
-    )
+    takes_json = route.body_field is not None or route.dependant.request_param_name is None
+    return replace(route.declared.guarded_by(secrets), takes_json=takes_json)
 
 
 class EndpointRoute(APIRoute):
@@ -117,44 +100,6 @@ class EndpointRoute(APIRoute):
                 self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
                 await report(ending_of(error))(scope, receive, send)
-
-
-class WholeAnswer:
-    """Collects what a handler sends: one that breaks off half-way is no answer."""
-
-    def __init__(self, send: Send) -> None:
-        self.is_sent = False
-        self._send = send
-        self._start: Message = {}
-        self._body = bytearray()
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            if not 200 <= message["status"] <= 599:
-                raise ValueError(f"the status of an answer is 200 to 599, not {message['status']}")
-            for name, value in message["headers"]:
-                if not NAME.fullmatch(name) or CONTROL.search(value):
-                    raise ValueError(f"the header {name!r} of an answer is none that can be sent")
-            self._start = message
-        elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
-            if len(self._body) > MAX_ANSWER:
-                raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
-            if not message.get("more_body", False):
-                await self._finish()
-
-    async def _finish(self) -> None:
-        self.is_sent = True
-        # A handler may have copied them from elsewhere, and they say how ours is sent.
-        headers = [
-            (name, value)
-            for name, value in self._start["headers"]
-            if name.decode("latin-1").lower() not in HOP_HEADERS
-        ]
-        if self._start["status"] not in BODILESS:
-            headers.append((b"content-length", str(len(self._body)).encode()))
-        await self._send({**self._start, "headers": headers})
-        await self._send({"type": "http.response.body", "body": bytes(self._body)})
 
 
 def direct_handlers(app: FastAPI) -> dict[str, Direct]:

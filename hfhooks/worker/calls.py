@@ -1,69 +1,63 @@
-"""Handlers are called: directly where that is all there is to it, else through FastAPI."""
+"""Handlers are called: directly where that is all there is to it, else through an application.
 
-import asyncio
+FastAPI is imported once something needs it: what no handler of a script uses costs nothing.
+"""
+
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fastapi import FastAPI
-from fastapi.encoders import jsonable_encoder
-from fastapi.exception_handlers import http_exception_handler
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Scope
 
 from hfhooks.errors import Fault
 from hfhooks.model.delivery import Claim
-from hfhooks.model.ending import ANSWERED, RAISED, REFUSED, Ending, failed_by
+from hfhooks.model.ending import RAISED, REFUSED, Ending, failed_by
 from hfhooks.model.endpoint import PREFIX
 from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS, SECRET_HEADER
 from hfhooks.script.author import Delivery
+from hfhooks.tasks import in_thread
 from hfhooks.tracebacks import users_traceback
-from hfhooks.worker.app import MAX_ANSWER, LateFailure, WholeAnswer, direct_handlers
-from hfhooks.worker.callables import DELIVERY
 from hfhooks.worker.direct import Direct
-from hfhooks.worker.endings import OUTCOME, RETRY_AFTER, ending_of, reasons
+from hfhooks.worker.endings import DELIVERY, ending_of, reasons
 from hfhooks.worker.loops import Answered
+from hfhooks.worker.whole import Collected, ending_of_json, nothing_more
 
-__all__ = ["Calls"]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Scope
 
-JSON = (b"content-type", b"application/json")
+__all__ = ["Calls", "LateFailure"]
+
 PLAIN = (str, int, float, bool, type(None))
+RENDERING = "hfhooks.worker.rendering"
+LateFailure: TypeAlias = Callable[[Delivery, str], None]
 
 
 class Calls:
-    """Calls the handlers of an application, which is served as `served`, on the running loop.
+    """Calls handlers, on the running loop: the `direct` ones, by endpoint, and others by `served`.
 
-    `on_late_failure` hears of what fails after the answer, such as background tasks. Unless it
-    `uses_direct` calls, all go through FastAPI.
+    `on_late_failure` hears of what fails after the answer, such as background tasks.
     """
 
     def __init__(
         self,
-        app: FastAPI,
-        served: ASGIApp,
+        direct: Mapping[str, Direct],
+        served: "ASGIApp",
         on_late_failure: LateFailure,
-        *,
-        uses_direct: bool = True,
     ) -> None:
-        self._served = served
+        self._direct, self._served = direct, served
         self._on_late_failure = on_late_failure
-        self._direct = direct_handlers(app) if uses_direct else {}
+        self._fastapi: Any = None
 
     async def __call__(self, claim: Claim, secret: str | None, answered: Answered) -> None:
         """Call a handler, and return when all that it left to be done is done too."""
         try:
-            await self._call(claim, secret, answered)
+            direct = self._direct.get(claim.delivery.endpoint)
+            if direct is None or not await self._directly(direct, claim, answered):
+                await _Exchange(claim, secret, answered).answer_by(self._served)
         except Exception as error:  # noqa: BLE001 # a fault of ours: the handler's are answered
             answered(failed_by(Fault("calling a handler", error)))
-
-    async def _call(self, claim: Claim, secret: str | None, answered: Answered) -> None:
-        direct = self._direct.get(claim.delivery.endpoint)
-        if direct is None or not await self._directly(direct, claim, answered):
-            exchange = _Exchange(claim, secret, answered)
-            await exchange.answer_by(self._served)
 
     async def _directly(self, direct: Direct, claim: Claim, answered: Answered) -> bool:
         """Call a handler with the payload; False if FastAPI has to say what is wrong with it."""
@@ -75,16 +69,15 @@ class Calls:
         except ValueError:
             return False
         try:
-            payload = direct.payload.validate_python(content, from_attributes=True)
+            payload = direct.validate(content, from_attributes=True)
         except ValidationError as error:
             found = error.errors(include_url=False)
             lines = [{**each, "loc": ("body", *each["loc"])} for each in found]
             answered(Ending(REFUSED, 422, body=reasons(lines)))
             return True
-        answer = _Answer(answered)
+        answer = _Answer(answered, self._rendering)
         try:
-            value = await direct.call(**{direct.parameter: payload})
-            await answer.send(value)
+            await answer.send(await direct.call(**{direct.parameter: payload}))
         except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if answer.is_sent:
                 self._on_late_failure(delivery_of(claim), users_traceback(error))
@@ -92,37 +85,31 @@ class Calls:
                 await answer.send_error(error)
         return True
 
+    async def _rendering(self) -> Any:
+        """Return what makes of an answer what FastAPI makes of it."""
+        if self._fastapi is None:
+            self._fastapi = await in_thread(import_module, RENDERING)
+        return self._fastapi
+
 
 class _Answer:
     """The answer of a handler that was called directly, as FastAPI would have sent it."""
 
-    def __init__(self, answered: Answered) -> None:
+    def __init__(self, answered: Answered, rendering: Callable[[], Awaitable[Any]]) -> None:
         self.is_sent = False
-        self._answered = answered
+        self._answered, self._rendering = answered, rendering
 
     async def send(self, value: Any) -> None:
         """Send what a handler has returned; run what it left to be done."""
-        if isinstance(value, Response):
-            scope: Scope = {"type": "http", "method": "POST", "headers": []}
-            await value(scope, _nothing_more, _Collected(self._end).send)
-            return
-        content = value if _is_plain(value) else jsonable_encoder(value)
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        body = text.encode()
-        if len(body) > MAX_ANSWER:
-            raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
-        self._end(Ending(ANSWERED, 200, (JSON,), body))
+        if _is_plain(value):
+            self._end(ending_of_json(value))
+        else:
+            await (await self._rendering()).send(value, self._end)
 
     async def send_error(self, error: BaseException) -> None:
         """Send what FastAPI makes of an exception, or tell what was raised."""
-        if isinstance(error, RequestValidationError):
-            self._end(Ending(REFUSED, 422, body=reasons(error.errors())))
-        elif isinstance(error, HTTPException):
-            request: Any = None  # which FastAPI does not look at
-            try:
-                await self.send(await http_exception_handler(request, error))
-            except Exception as its_own:  # noqa: BLE001 # its detail is no JSON, for one
-                self._end(ending_of(its_own))
+        if _is_fastapis(error):
+            await (await self._rendering()).send_error(error, self._end)
         else:
             self._end(ending_of(error))
 
@@ -141,29 +128,10 @@ def _is_plain(value: Any) -> bool:
     return kind in PLAIN
 
 
-class _Collected:
-    """What an application sends, as the ending that it is."""
-
-    def __init__(self, ended: Answered) -> None:
-        self.send = WholeAnswer(self._take)
-        """Takes what is sent in parts, and passes it on when it is complete."""
-        self._ended = ended
-        self._status = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-
-    async def _take(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            self._headers = [(name.lower(), value) for name, value in message["headers"]]
-        elif message["type"] == "http.response.body":
-            own = {name: value.decode("latin-1") for name, value in self._headers}
-            kind = own.get(OUTCOME.encode(), ANSWERED)
-            after = own.get(RETRY_AFTER.encode())
-            is_theirs = kind == ANSWERED
-            headers = tuple(header for header in self._headers if header[0] != b"content-length")
-            retry_after = None if after is None else float(after)
-            body = message.get("body", b"")
-            self._ended(Ending(kind, self._status, headers if is_theirs else (), body, retry_after))
+def _is_fastapis(error: BaseException) -> bool:
+    """Tell whether FastAPI, which a script has then imported, may have an answer to it."""
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return not modules.isdisjoint(("fastapi", "starlette"))
 
 
 class _Exchange:
@@ -174,9 +142,9 @@ class _Exchange:
         self._body: bytes | None = claim.delivery.body
         self._is_answered = False
         self._answered = answered
-        self._collected = _Collected(self._end)
+        self._collected = Collected(self._end)
 
-    async def answer_by(self, app: ASGIApp) -> None:
+    async def answer_by(self, app: "ASGIApp") -> None:
         """Call an application for the answer; it may go on after that."""
         try:
             await app(self._scope, self._receive, self._collected.send)
@@ -184,9 +152,9 @@ class _Exchange:
             self._end(ending_of(error))
         self._end(Ending(RAISED, 500, body=b"The application has not answered."))
 
-    async def _receive(self) -> Message:
+    async def _receive(self) -> "Message":
         if self._body is None:
-            return await _nothing_more()
+            return await nothing_more()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -194,12 +162,6 @@ class _Exchange:
         if not self._is_answered:
             self._answered(ending)
             self._is_answered = True
-
-
-async def _nothing_more() -> Message:
-    """Wait: the sender is there as long as the application is."""
-    nothing: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-    return await nothing
 
 
 def delivery_of(claim: Claim) -> Delivery:
@@ -214,7 +176,7 @@ def delivery_of(claim: Claim) -> Delivery:
     )
 
 
-def scope_of(claim: Claim, secret: str | None) -> Scope:
+def scope_of(claim: Claim, secret: str | None) -> "Scope":
     """Return a delivery as the request it was, with what its handler may know of it.
 
     The secret is never recorded, but handlers that check it themselves want the current one on a

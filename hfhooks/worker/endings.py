@@ -1,27 +1,15 @@
-"""How a call has ended, and how that passes through an application of the script's."""
+"""How a call has ended. No FastAPI here."""
 
-import inspect
-from typing import Any, cast
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
-
-from hfhooks.model.ending import DISCARDED, RAISED, REFUSED, RETRY, Ending
+from hfhooks.model.ending import DISCARDED, RAISED, RETRY, Ending
 from hfhooks.script.author import Discard, Retry
 from hfhooks.tracebacks import users_text, users_traceback
-from hfhooks.worker.callables import DELIVERY
 
-__all__ = [
-    "OUTCOME",
-    "RETRY_AFTER",
-    "Refusals",
-    "ending_of",
-    "reasons",
-    "report",
-    "tell_of_middleware",
-]
+__all__ = ["DELIVERY", "OUTCOME", "RETRY_AFTER", "ending_of", "reasons"]
 
+DELIVERY = "hfhooks.delivery"
+"""Where a scope has what its handler may know of its delivery."""
 OUTCOME, RETRY_AFTER = "hfhooks-outcome", "hfhooks-retry-after"
 """Headers of answers that the handler's author did not write: why, and the pause asked for."""
 
@@ -39,46 +27,6 @@ def ending_of(error: BaseException) -> Ending:
 def _encoded(text: str) -> bytes:
     # A lone surrogate in an exception's text must not cost us the report.
     return text.encode("utf-8", "backslashreplace")
-
-
-async def tell_of_middleware(request: Request, error: Exception) -> Response:
-    """Answer where the script's own middleware raises: before a handler, that counts as its own."""
-    if DELIVERY in request.scope:
-        return report(ending_of(error))
-    return PlainTextResponse("Internal Server Error", 500)
-
-
-class Refusals:
-    """Tells the gateway when a handler's model refuses a payload; other routes answer as before."""
-
-    def __init__(self, theirs: Any, ours: type[Any]) -> None:
-        self._theirs, self._ours = theirs, ours
-
-    @classmethod
-    def take_over(cls, app: FastAPI, ours: type[Any]) -> None:
-        """Tell of those of our kind of routes."""
-        theirs = app.exception_handlers[RequestValidationError]
-        if not isinstance(theirs, cls):
-            app.exception_handlers[RequestValidationError] = cls(theirs, ours)
-
-    @classmethod
-    def are_ours(cls, app: FastAPI) -> bool:
-        """Tell whether these, around FastAPI's own handler, are all there is."""
-        ours = app.exception_handlers[RequestValidationError]
-        default = FastAPI().exception_handlers[RequestValidationError]
-        return isinstance(ours, cls) and ours._theirs is default
-
-    async def __call__(self, request: Request, error: Any) -> Response:
-        if isinstance(request.scope.get("route"), self._ours):
-            return report(Ending(REFUSED, 422, body=reasons(error.errors())))
-        answer = self._theirs(request, error)
-        return cast("Response", await answer if inspect.isawaitable(answer) else answer)
-
-
-def report(ending: Ending) -> Response:
-    """Return the answer by which an ending passes through the script's own middleware."""
-    after = {} if ending.retry_after is None else {RETRY_AFTER: str(ending.retry_after)}
-    return PlainTextResponse(ending.body, ending.status, headers={OUTCOME: ending.kind, **after})
 
 
 def reasons(errors: Any) -> bytes:

@@ -23,7 +23,7 @@ def main() -> None:
     _leave_signals_to_the_gateway()
     control = Control(int(sys.argv[1]))
     from hfhooks.worker.compat import stand_in_for_huggingface_hub
-    from hfhooks.worker.served import load_and_serve  # and FastAPI, while no script is named yet
+    from hfhooks.worker.served import load_and_serve  # and pydantic, while no script is named yet
 
     stand_in_for_huggingface_hub()
     message = _prepared(control)

@@ -1,14 +1,12 @@
 """Load the scripts, and call their handlers for the gateway."""
 
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
-
-from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI
 
 from hfhooks.errors import Fault
 from hfhooks.model.ending import Ending, failed_by
@@ -19,10 +17,11 @@ from hfhooks.script.failures import errors_of
 from hfhooks.script.handover import arguments
 from hfhooks.script.registry import Registry
 from hfhooks.script.target import Target
+from hfhooks.secret import environment_secrets
 from hfhooks.tasks import run
-from hfhooks.worker.app import build, other_routes
-from hfhooks.worker.calls import Calls
+from hfhooks.worker.calls import Calls, LateFailure
 from hfhooks.worker.control import Control, end_by
+from hfhooks.worker.direct import direct_alone
 from hfhooks.worker.frames import (
     ATTEMPT,
     BLOCKED,
@@ -36,9 +35,9 @@ from hfhooks.worker.frames import (
     attempt_from,
     of_ending,
 )
+from hfhooks.worker.late import LateApp
 from hfhooks.worker.loading import load
 from hfhooks.worker.loops import Loops
-from hfhooks.worker.site import WithState, entered, has_page
 from hfhooks.worker.sources import local_files
 
 if TYPE_CHECKING:
@@ -64,58 +63,68 @@ def load_and_serve(message: dict[str, Any], control: Control) -> None:
     def failed_late(delivery: Delivery, error: str) -> None:
         control.report(LATE, id=delivery.id, attempt=delivery.attempt, error=redact(error))
 
-    app, endpoints = build(registry, failed_late)
-    run(_serve(_Served(app, endpoints, registry, control, failed_late), targets))
+    direct = direct_alone(registry)
+    if direct is None:
+        run(_serve_app(registry, targets, control, failed_late))
+    else:
+        secrets = environment_secrets(os.environ)
+        declared = [each.endpoint for each in registry.registrations.values()]
+        endpoints = [each.guarded_by(secrets) for each in declared]
+        calls = Calls(direct, LateApp(registry, failed_late), failed_late)
+        run(_Served(calls, endpoints, registry, control).serve())
     control.send(Frame(SERVED))
 
 
-async def _serve(served: "_Served", targets: Sequence[Target]) -> None:
+async def _serve_app(
+    registry: Registry, targets: Sequence[Target], control: Control, failed_late: LateFailure
+) -> None:
+    """Serve what is part of a FastAPI application, within its lifespan."""
+    from hfhooks.worker.app import build, direct_handlers, other_routes
+    from hfhooks.worker.site import WithState, entered, has_page
+
+    app, endpoints = build(registry, failed_late)
+    others = other_routes(app)
     async with AsyncExitStack() as stack:
         with errors_of(targets[0]):
-            state = await stack.enter_async_context(entered(served.app))
-        await served.serve(state)
+            state = await stack.enter_async_context(entered(app))
+        served = WithState(app, state) if state else app
+        calls = Calls(direct_handlers(app), served, failed_late)
+        pages = _pages(served) if others else None
+        await _Served(calls, endpoints, registry, control).serve(pages, has_page(others))
 
 
 class _Served:
     """What there is of the scripts that were loaded."""
 
     def __init__(
-        self,
-        app: FastAPI,
-        endpoints: Sequence[Endpoint],
-        registry: Registry,
-        control: Control,
-        failed_late: Callable[[Delivery, str], None],
+        self, calls: Calls, endpoints: Sequence[Endpoint], registry: Registry, control: Control
     ) -> None:
-        self.app = app
-        self._endpoints, self._registry = endpoints, registry
+        self._endpoints = endpoints
         self._control = control
-        self._failed_late = failed_late
-
-    async def serve(self, state: dict[str, Any]) -> None:
-        """Say what there is, and serve it until told to stop."""
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        served = WithState(self.app, state) if state else self.app
-        others = other_routes(self.app)
-        self._pages = _pages(served) if others else None
+        self._pages: Pages | None = None
         self._loops = Loops(
-            Calls(self.app, served, self._failed_late),
-            self._registry,
-            prepare=lambda: make_room_for(self._endpoints),
-            on_blocked=lambda why: self._control.report(BLOCKED, why=why),
-            on_active=lambda loop: self._control.attach(loop, self._take),
+            calls,
+            registry,
+            prepare=lambda: make_room_for(endpoints),
+            on_blocked=lambda why: control.report(BLOCKED, why=why),
+            on_active=lambda loop: control.attach(loop, self._take),
             on_fault=end_by,
         )
+
+    async def serve(self, pages: "Pages | None" = None, has_page: bool = False) -> None:
+        """Say what there is, and serve it until told to stop."""
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._pages = pages
         self._control.report(
             READY,
             endpoints=[endpoint.as_json() for endpoint in self._endpoints],
-            has_site=bool(others),
-            has_page=has_page(others),
+            has_site=pages is not None,
+            has_page=has_page,
             files=local_files(),
         )
         await self._loops.serve()
-        if self._pages:
-            await self._pages.finish()
+        if pages:
+            await pages.finish()
 
     def _take(self, frame: Frame, sock: Callable[[], socket.socket]) -> None:
         if frame.kind == ATTEMPT:
@@ -153,6 +162,7 @@ def _pages(app: Any) -> "Pages":
 
 def make_room_for(endpoints: Sequence[Endpoint]) -> None:
     """Make room, on the running loop, for all `def` handlers that may run at once."""
-    threads = current_default_thread_limiter()
-    needed = sum(endpoint.max_concurrency for endpoint in endpoints)
-    threads.total_tokens = max(threads.total_tokens, needed)
+    if to_thread := sys.modules.get("anyio.to_thread"):  # no `def` handler runs without it
+        threads = to_thread.current_default_thread_limiter()
+        needed = sum(endpoint.max_concurrency for endpoint in endpoints)
+        threads.total_tokens = max(threads.total_tokens, needed)

@@ -1,10 +1,7 @@
 """What the first use of things costs, paid while no script waits for it."""
 
+import sys
 from contextlib import suppress
-
-from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
@@ -13,10 +10,9 @@ from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Handler, Registration, Registry
 from hfhooks.tasks import run
-from hfhooks.worker.app import build
 from hfhooks.worker.calls import Calls
+from hfhooks.worker.direct import direct_of
 from hfhooks.worker.frames import attempt_from, of_attempt, of_ending
-from hfhooks.worker.site import entered
 
 __all__ = ["warm_up"]
 
@@ -24,36 +20,54 @@ BODY = b'{"event": {"action": "update", "scope": "repo"}, "repo": {"name": "warm
 HEADERS = (("content-type", "application/json"),)
 
 
-def _direct(payload: WebhookPayload) -> None: ...
+async def _direct(payload: WebhookPayload) -> None: ...
 
 
 def _through_the_app(payload: WebhookPayload, delivery: Delivery) -> None: ...
 
 
 def warm_up(*handlers: Handler) -> None:
-    """Call a handler in each way: all that serving needs is then imported and has been used."""
+    """Call a handler in each way: all that serving needs is then imported and has been used.
+
+    Through FastAPI only where it is imported already.
+    """
     with suppress(Exception):  # the load meets it again, and tells
-        registry = Registry(is_served=True)
-        used: tuple[Handler, ...] = handlers or (_direct, _through_the_app)
-        for number, handler in enumerate(used):
-            registry.add(Registration(Endpoint(f"warm-up-{number}"), handler))
-        app, endpoints = build(registry)
-        run(_call(app, [endpoint.name for endpoint in endpoints]))
+        for handler in handlers or (_direct,):
+            if direct := direct_of(handler):
+                run(_call(Calls({"a": direct}, _no_app, _nobody_hears)))
+        if "fastapi" in sys.modules:
+            run(_call_through_the_app())
 
 
-async def _call(app: FastAPI, endpoints: list[str]) -> None:
-    current_default_thread_limiter()
+async def _call_through_the_app() -> None:
+    from starlette.types import Receive, Scope, Send
+
+    from hfhooks.worker.app import build
+    from hfhooks.worker.site import entered
+
+    registry = Registry(is_served=True)
+    registry.add(Registration(Endpoint("a"), _through_the_app))
+    app, _ = build(registry)
     # Not the app itself: with OpenTelemetry it would tell of a request that nobody has made.
     stack = app.build_middleware_stack()
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         await stack({**scope, "app": app}, receive, send)
 
-    def answered(ending: Ending) -> None:
-        of_ending(1, ending)
-
     async with entered(app):
-        call = Calls(app, served, lambda *_: None)
-        for endpoint in endpoints:
-            claim = Claim(1, Recorded(endpoint, 0.0, "", HEADERS, BODY), 1, "")
-            await call(*attempt_from(of_attempt(1, claim, None)), answered)
+        await _call(Calls({}, served, _nobody_hears))
+
+
+async def _call(calls: Calls) -> None:
+    claim = Claim(1, Recorded("a", 0.0, "", HEADERS, BODY), 1, "")
+    await calls(*attempt_from(of_attempt(1, claim, None)), _answered)
+
+
+def _answered(ending: Ending) -> None:
+    of_ending(1, ending)
+
+
+async def _no_app(*_: object) -> None: ...
+
+
+def _nobody_hears(*_: object) -> None: ...

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
 from hfhooks.script.author import Delivery
+from hfhooks.worker.app import direct_handlers
 from hfhooks.worker.calls import Calls
 from tests.harness import JSON, payload_bytes
 
@@ -80,7 +81,7 @@ async def called(
 
     for route in app.router.routes:
         vars(route)["on_late_failure"] = failed_late
-    call = Calls(app, app, failed_late, uses_direct=uses_direct)
+    call = Calls(direct_handlers(app) if uses_direct else {}, app, failed_late)
     await call(Claim(id, delivery, number, ""), None, endings.append)
     [ending] = endings
     return Called(ending, late)

@@ -456,7 +456,7 @@ async def test_an_answer_that_cannot_be_told_is_an_ending_too(
         if ending.kind == "answered":
             raise LookupError("it cannot be told")
 
-    call = Calls(app, app, lambda *_: None, uses_direct=uses_direct)
+    call = Calls(direct_handlers(app) if uses_direct else {}, app, lambda *_: None)
     delivery = Recorded("h", 0.0, "", (("content-type", "application/json"),), b"{}")
     await call(Claim(1, delivery, 1, ""), None, answered)
     assert [ending.kind for ending in tried] == ["answered", "raised"]

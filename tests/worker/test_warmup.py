@@ -17,7 +17,7 @@ from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.tasks import run
-from hfhooks.worker.app import build
+from hfhooks.worker.app import build, direct_handlers
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.loops import Loops
 from hfhooks.worker.served import make_room_for
@@ -33,7 +33,7 @@ app, endpoints = build(registry)
 
 async def serve():
     async with entered(app):
-        call = Calls(app, app, print)
+        call = Calls(direct_handlers(app), app, print)
         made = lambda: make_room_for(endpoints)
         loops = Loops(call, registry, prepare=made, on_blocked=print, on_fault=print)
         headers = (("content-type", "application/json"),)

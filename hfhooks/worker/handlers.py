@@ -1,0 +1,85 @@
+"""Handlers as coroutine functions, which are called with values by name. No FastAPI here."""
+
+import inspect
+import logging
+from functools import cache, partial
+from typing import Any
+
+from hfhooks.script.registry import Handler
+
+__all__ = ["bound", "call_of", "innermost"]
+
+log = logging.getLogger(__name__)
+
+
+def call_of(handler: Handler) -> Handler:
+    """Return a coroutine function that calls a handler: `def` in a thread, as FastAPI does."""
+    return _awaiting(handler) if _is_async(handler) else _in_thread(handler)
+
+
+def _awaiting(handler: Handler) -> Handler:
+    async def call(**values: Any) -> Any:
+        return _answer(handler, await handler(**values))
+
+    return call
+
+
+def _in_thread(handler: Handler) -> Handler:
+    from anyio.to_thread import run_sync  # which nothing else needs
+
+    def in_thread(values: dict[str, Any]) -> Any:
+        try:
+            return handler(**values)
+        except (StopIteration, GeneratorExit) as error:  # which no coroutine can carry
+            raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+
+    async def call(**values: Any) -> Any:
+        value = await run_sync(in_thread, values)
+        if inspect.isawaitable(value):  # from a `def` that wraps an `async def`
+            value = await value
+        return _answer(handler, value)
+
+    return call
+
+
+def bound(handler: Handler) -> set[str]:
+    """Return the parameters that a `functools.partial` has given already, by name."""
+    names: set[str] = set()
+    while isinstance(handler, partial):
+        names |= handler.keywords.keys()
+        handler = handler.func
+    return names
+
+
+def innermost(handler: Handler) -> Handler:
+    """Return what a handler is without what `functools.partial` has given."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    return handler
+
+
+def _is_async(handler: Handler) -> bool:
+    handler = innermost(handler)
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 # the method itself is wanted
+    )
+
+
+def _answer(handler: Handler, value: Any) -> Any:
+    """Return what a handler has returned, and say so once if it means a status by it."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and type(value[1]) is int
+    if is_pair and 100 <= value[1] <= 599:
+        _say_how_to_set_a_status(getattr(handler, "__name__", repr(handler)), value[1])
+    return value
+
+
+@cache
+def _say_how_to_set_a_status(name: str, status: int) -> None:
+    log.warning(
+        "%s returned (..., %d), which is sent as a list, with status 200. A status is set by "
+        "`return JSONResponse(content, status_code=%d)`, or `raise HTTPException(%d)`.",
+        name,
+        status,
+        status,
+        status,
+    )
