@@ -66,6 +66,8 @@ class Worker:
         """The user's own files that it has tried to load."""
         self.read_at = inf
         """When it began to read them, in seconds since 1970."""
+        self.has_fastapi = False
+        """It has imported FastAPI, which not every script needs."""
         self.is_warm = asyncio.Event()
         self.is_alive = True
         """It has answered the last question."""
@@ -99,10 +101,11 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def warm_up(self, targets: Sequence[Target]) -> None:
+    def warm_up(self, targets: Sequence[Target], needs_fastapi: bool = False) -> None:
         """Have it import what the scripts begin with, in the background."""
         self._process.step_back()
-        self._link.send(of_message(PRELOAD, {"targets": [asdict(target) for target in targets]}))
+        named = [asdict(target) for target in targets]
+        self._link.send(of_message(PRELOAD, {"targets": named, "needs_fastapi": needs_fastapi}))
 
     async def load(self, targets: Sequence[Target], verbose: bool = False) -> list[Endpoint]:
         """Load the scripts and return their endpoints. Raises `HfhooksError`.
@@ -121,6 +124,7 @@ class Worker:
         self.files = report["files"]
         if self._loaded.result().kind == FAILED:
             raise _failure(report)
+        self.has_fastapi = report.get("has_fastapi", False)
         if report["has_site"]:
             self.site = Site(self._reach, report["has_page"])
         return [Endpoint.from_json(row) for row in report["endpoints"]]

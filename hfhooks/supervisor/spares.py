@@ -12,7 +12,8 @@ from hfhooks.tasks import Tasks
 __all__ = ["NUMBER", "Spares"]
 
 NUMBER = 2
-"""Workers that stand by, so that of two quick saves both are quick."""
+"""Workers that stand by once scripts are being changed, so that of two quick saves both are quick;
+before that it is one."""
 LONGEST_WARM_UP = 10.0
 """Seconds after which a cold worker must do."""
 AFTER = 0.05
@@ -34,6 +35,10 @@ class Spares:
         self._tasks = tasks
         self.workers: list[Worker] = []
         """Those that stand by."""
+        self.number = 1
+        """How many there are to be."""
+        self.need_fastapi = False
+        """The scripts, as they were loaded last, have FastAPI imported."""
         self._wanted = asyncio.Event()
         self._warmed = asyncio.Event()
         self._is_loading = False
@@ -63,6 +68,7 @@ class Spares:
 
     async def wait(self) -> None:
         """Wait until one is warm: a cold one would be started in vain where saves come fast."""
+        self.number = NUMBER
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WARM_UP):
                 while self._warm() is None:
@@ -87,7 +93,7 @@ class Spares:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while len(self.workers) < NUMBER and not self._is_loading:
+            while len(self.workers) < self.number and not self._is_loading:
                 await asyncio.sleep(AFTER)
                 if not self._is_loading:
                     await self._add_one()
@@ -102,7 +108,7 @@ class Spares:
         mourning = self._tasks.one("a spare", self._mourn(spare))
         try:
             with suppress(UsageError):
-                spare.warm_up(self._find())
+                spare.warm_up(self._find(), self.need_fastapi)
         except Exception:
             spare.kill()  # or it would stand by for ever, and never be warm
             raise

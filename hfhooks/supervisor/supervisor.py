@@ -264,6 +264,7 @@ class Supervisor:
         reloaded_in = time.monotonic() - self._change.at if is_new else None
         self._change = Change()
         self._shown = ""
+        self.spares.need_fastapi = worker.has_fastapi
         self._host.use(worker, endpoints, worker.site, reloaded_in)
         if self._guard:
             self._guard.cancel()

@@ -53,11 +53,19 @@ def _prepared(control: Control) -> dict[str, Any]:
 
         warm_up()
     while (frame := control.receive()).kind == PRELOAD:
-        preload(Target.from_json(message_from(frame)["targets"][0]))
+        message = message_from(frame)
+        preload(Target.from_json(message["targets"][0]))
+        _warm_up_spare(message.get("needs_fastapi", False))
         control.send(Frame(PRELOADED))
     if frame.kind != LOAD:  # to stop, and there is nothing to finish
         os._exit(0)
     return message_from(frame)
+
+
+def _warm_up_spare(needs_fastapi: bool) -> None:
+    from hfhooks.worker.warmup import warm_up_spare
+
+    warm_up_spare(needs_fastapi)
 
 
 def _leave_signals_to_the_gateway() -> None:

@@ -120,6 +120,7 @@ class _Served:
             endpoints=[endpoint.as_json() for endpoint in self._endpoints],
             has_site=pages is not None,
             has_page=has_page,
+            has_fastapi="fastapi" in sys.modules,
             files=local_files(),
         )
         await self._loops.serve()

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from importlib import import_module
 
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
@@ -14,7 +15,7 @@ from hfhooks.worker.calls import Calls
 from hfhooks.worker.direct import direct_of
 from hfhooks.worker.frames import attempt_from, of_attempt, of_ending
 
-__all__ = ["warm_up"]
+__all__ = ["warm_up", "warm_up_spare"]
 
 BODY = b'{"event": {"action": "update", "scope": "repo"}, "repo": {"name": "warm/up"}}'
 HEADERS = (("content-type", "application/json"),)
@@ -23,11 +24,14 @@ HEADERS = (("content-type", "application/json"),)
 async def _direct(payload: WebhookPayload) -> None: ...
 
 
+def _in_thread(payload: WebhookPayload) -> None: ...
+
+
 def _through_the_app(payload: WebhookPayload, delivery: Delivery) -> None: ...
 
 
 def warm_up(*handlers: Handler) -> None:
-    """Call a handler in each way: all that serving needs is then imported and has been used.
+    """Call handlers: all that serving needs is then imported and has been used.
 
     Through FastAPI only where it is imported already.
     """
@@ -37,6 +41,14 @@ def warm_up(*handlers: Handler) -> None:
                 run(_call(Calls({"a": direct}, _no_app, _nobody_hears)))
         if "fastapi" in sys.modules:
             run(_call_through_the_app())
+
+
+def warm_up_spare(needs_fastapi: bool) -> None:
+    """Warm up for whatever handlers there may be; with FastAPI where the scripts need it."""
+    with suppress(Exception):
+        if needs_fastapi:
+            import_module("hfhooks.worker.app")
+    warm_up(_direct, _in_thread)
 
 
 async def _call_through_the_app() -> None:

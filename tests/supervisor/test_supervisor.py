@@ -336,7 +336,8 @@ async def reloading(watch: Any, script: Script) -> Watched:
 async def spares_are_warm(watched: Watched) -> None:
     def are_warm() -> bool:
         spares = watched.spares
-        return len(spares) == NUMBER and all(spare.is_warm.is_set() for spare in spares)
+        are_enough = len(spares) == watched.supervisor.spares.number
+        return are_enough and all(spare.is_warm.is_set() for spare in spares)
 
     await until(are_warm)
 
@@ -355,6 +356,16 @@ async def test_after_a_save_spares_stand_by_again(reloading: Watched, script: Sc
         worker, _ = await reloading.next()
         assert await ask(worker) == f'"{number}"'.encode()
     await spares_are_warm(reloading)
+
+
+async def test_one_spare_stands_by_until_scripts_are_changed(
+    reloading: Watched, script: Script
+) -> None:
+    assert len(reloading.spares) == 1
+    script(versioned(2))
+    await reloading.next()
+    await spares_are_warm(reloading)
+    assert len(reloading.spares) == NUMBER
 
 
 async def test_the_old_worker_finishes_what_it_has_begun(

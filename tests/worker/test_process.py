@@ -59,10 +59,10 @@ class Line:
         while outbox:
             self.worker.sock.sendall(outbox.take(100_000))
 
-    def tell(self, kind: int, *paths: Path) -> None:
+    def tell(self, kind: int, *paths: Path, **more: Any) -> None:
         """Tell the worker to load or preload scripts."""
         targets = [asdict(target) for target in find_targets([str(path) for path in paths])]
-        self.send(of_message(kind, {"targets": targets}))
+        self.send(of_message(kind, {"targets": targets, **more}))
 
     def next(self) -> Frame:
         """Return what the worker says next."""
