@@ -1,122 +1,150 @@
-"""One Settings object: defaults < pyproject.toml < environment < flags."""
+"""One Settings object: defaults < pyproject.toml < environment < flags.
 
+Checked by pydantic's core alone: all of pydantic takes longer to import than a server to start.
+"""
+
+import json
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    PyprojectTomlConfigSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_core import PydanticCustomError, SchemaValidator, ValidationError
+from pydantic_core import core_schema as core
 
 from hfhooks.errors import UsageError
 from hfhooks.model.events import nearest
 from hfhooks.model.headers import MOST_BODY
 
-__all__ = ["Settings", "load_settings", "space_url"]
+__all__ = ["FIELDS", "Settings", "load_settings", "space_url"]
 
 SPACE_STORAGE = Path("/data")
 """A Space's persistent storage, if it has some."""
+PREFIX = "HFHOOKS_"
+DEEPEST = 32
+"""Folders above the working folder in which a pyproject.toml is looked for."""
+SIZE = re.compile(r"\s*([\d_]*\.?\d+)\s*(\w+)?")
+UNITS = {"": 1, "b": 1} | {
+    f"{letter}{ending}": base**power
+    for power, letter in enumerate("kmgtpe", 1)
+    for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
 
 
-class Settings(BaseSettings):
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise PydanticCustomError("path_type", "Input is not a valid path")
+    return Path(value)
+
+
+def _size(value: Any) -> int:
+    """Return bytes, which may be given with a unit, as in 1MiB or 10MB."""
+    if isinstance(value, str):
+        found = SIZE.match(value)
+        if not found:
+            raise ValueError("could not parse value and unit from byte string")
+        unit = found[2] or ""
+        if unit.lower() not in UNITS:
+            raise ValueError(f"could not interpret byte unit: {unit}")
+        value = int(float(found[1]) * UNITS[unit.lower()])
+    if type(value) is not int or not 0 < value <= MOST_BODY:
+        raise ValueError("a size from 1 byte to 64MiB is needed")
+    return value
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    extras = (parts.username, parts.query, parts.fragment)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(extras):
+        raise ValueError("a URL such as https://hooks.example.com is needed")
+    return url.rstrip("/")
+
+
+def _domain(domain: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
+        raise ValueError("a name such as my-hooks.ngrok-free.dev is needed")
+    return domain
+
+
+TUNNELS = ("auto", "ngrok", "cloudflared", "ssh", "none")
+TEXT = core.str_schema()
+SWITCH = core.bool_schema()
+PATH = core.no_info_plain_validator_function(_path)
+PORT = core.int_schema(ge=0, le=65535)
+SECONDS = core.float_schema(ge=0, allow_inf_nan=False)
+SOME = core.float_schema(gt=0, allow_inf_nan=False)
+SOME_BYTES = core.no_info_plain_validator_function(_size)
+DOMAIN = core.no_info_after_validator_function(_domain, TEXT)
+BASE_URL = core.no_info_after_validator_function(_base_url, TEXT)
+
+
+def _setting(schema: core.CoreSchema, default: Any) -> Any:
+    """Return a field with a schema; what is None unless it is set may be set to None, too."""
+    schema = core.nullable_schema(schema) if default is None else schema
+    return field(default=default, metadata={"schema": schema})
+
+
+@dataclass(frozen=True)
+class Settings:
     """What can be set for a server; each as `--port`, `HFHOOKS_PORT` or `[tool.hfhooks] port`."""
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True,
-        env_prefix="HFHOOKS_",
-        extra="forbid",
-        frozen=True,
-        pyproject_toml_depth=32,
-        pyproject_toml_table_header=("tool", "hfhooks"),
-    )
-
-    host: str = "127.0.0.1"
+    host: str = _setting(TEXT, "127.0.0.1")
     """Address to listen on."""
-    port: int = Field(7860, ge=0, le=65535)
+    port: int = _setting(PORT, 7860)
     """Port to listen on; 0 takes a free one."""
-    inspector_port: int = Field(0, ge=0, le=65535)
+    inspector_port: int = _setting(PORT, 0)
     """Port on which this machine, and no other, reads metrics; 0 takes a free one."""
-    max_body: ByteSize = ByteSize(1024 * 1024)
+    max_body: int = _setting(SOME_BYTES, 1024 * 1024)
     """Bytes of the largest body that is accepted; also with a unit, as in 1MiB or 10MB."""
-    wait: float = Field(5.0, ge=0, allow_inf_nan=False)
+    wait: float = _setting(SECONDS, 5.0)
     """Seconds a sender is kept for the handler's own answer before it gets 202."""
-    grace: float = Field(15.0, ge=0, allow_inf_nan=False)
+    grace: float = _setting(SECONDS, 15.0)
     """Seconds that running handlers get when the server is told to stop."""
-    reload: bool | None = None
+    reload: bool | None = _setting(SWITCH, None)
     """Load the scripts again when they are saved; None means at a terminal."""
-    watch: list[Path] = []
+    watch: Sequence[Path] = _setting(core.list_schema(PATH), ())
     """Files and folders that count as saved with the scripts."""
-    tunnel: Literal["auto", "ngrok", "cloudflared", "ssh", "none"] = "auto"
+    tunnel: str = _setting(core.literal_schema(list(TUNNELS)), "auto")
     """How the internet reaches this machine; `auto` is ngrok where it has a token, else none."""
-    domain: str | None = None
+    domain: str | None = _setting(DOMAIN, None)
     """The domain that ngrok is to use, one of the account's."""
-    ssh_host: str | None = None
+    ssh_host: str | None = _setting(TEXT, None)
     """Where `ssh` forwards from, as ssh wants it."""
-    public_url: str | None = None
+    public_url: str | None = _setting(BASE_URL, None)
     """The URL by which a reverse proxy of one's own forwards to here."""
-    verbose: bool = False
+    verbose: bool = _setting(SWITCH, False)
     """Show the whole of a traceback, not the user's frames alone."""
-    state_dir: Path | None = None
+    state_dir: Path | None = _setting(PATH, None)  # noqa: RUF009 # it is a field
     """Where deliveries are recorded; None means the user's state folder."""
-    journal: str | None = None
+    journal: str | None = _setting(TEXT, None)
     """URL of the journal, as sqlite:///path/to/journal.db; None means one of this script's own."""
-    keep_days: float = Field(30, gt=0, allow_inf_nan=False)
+    keep_days: float = _setting(SOME, 30.0)
     """Days after which a finished delivery is deleted."""
-    keep_deliveries: int = Field(10_000, gt=0)
+    keep_deliveries: int = _setting(core.int_schema(gt=0), 10_000)
     """Deliveries beyond which the oldest finished ones are deleted."""
-    keep_mib: float = Field(256, gt=0, allow_inf_nan=False)
+    keep_mib: float = _setting(SOME, 256.0)
     """Size of the journal, in MiB, beyond which the oldest finished deliveries are deleted."""
+    given: frozenset[str] = frozenset()
+    """Names of those that somebody has set."""
 
     @property
     def names_a_tunnel(self) -> bool:
         """Without this tunnel there is to be no server."""
         return self.tunnel != "auto" or bool(self.domain or self.ssh_host or self.public_url)
 
-    @field_validator("max_body")
-    @classmethod
-    def _is_some_body(cls, size: ByteSize) -> ByteSize:
-        if not 0 < size <= MOST_BODY:
-            raise ValueError("a size from 1 byte to 64MiB is needed")
-        return size
 
-    @field_validator("public_url")
-    @classmethod
-    def _is_base_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        extras = (parts.username, parts.query, parts.fragment)
-        if parts.scheme not in ("http", "https") or not parts.hostname or any(extras):
-            raise ValueError("a URL such as https://hooks.example.com is needed")
-        return url.rstrip("/")
-
-    @field_validator("domain")
-    @classmethod
-    def _is_domain(cls, domain: str | None) -> str | None:
-        if domain is not None and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", domain):
-            raise ValueError("a name such as my-hooks.ngrok-free.dev is needed")
-        return domain
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        pyproject = PyprojectTomlConfigSettingsSource(settings_cls)
-        in_a_space = InitSettingsSource(settings_cls, _of_a_space())
-        return init_settings, env_settings, pyproject, in_a_space
+FIELDS = {each.name: each for each in fields(Settings) if each.metadata}
+"""The settings there are, by name, with their defaults."""
+SCHEMA = core.typed_dict_schema(
+    {
+        name: core.typed_dict_field(each.metadata["schema"], required=False)
+        for name, each in FIELDS.items()
+    },
+    extra_behavior="forbid",
+)
 
 
 def space_url() -> str | None:
@@ -142,36 +170,67 @@ def _of_a_space() -> dict[str, Any]:
 
 def load_settings(**flags: Any) -> Settings:
     """Return the settings in force; a flag that is None was not given. Raises `UsageError`."""
-    if unknown := [name for name in os.environ if _is_unknown(name)]:
-        known = [_variable(name) for name in Settings.model_fields]
-        raise UsageError(f"there is no setting {unknown[0]}, {nearest(unknown[0], known)}")
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        checked: dict[str, Any] = SchemaValidator(SCHEMA).validate_python(
+            _of_a_space() | _of_pyproject() | _of_environment() | given
+        )
     except ValidationError as error:
-        raise UsageError(_explain(error.errors()[0], flags)) from error
-    except SettingsError as error:  # of a variable that holds several values
-        name = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
-        text = f'{_variable(name)}: a JSON list is needed, such as ["labels.json"].'
-        raise UsageError(text) from error
-    except (AttributeError, TypeError) as error:
-        raise UsageError("pyproject.toml: [tool.hfhooks] is no table.") from error
+        raise UsageError(_explain(error.errors(include_url=False)[0], flags)) from error
+    return Settings(**checked, given=frozenset(checked))
+
+
+def _of_environment() -> dict[str, Any]:
+    """Return what variables say. Raises `UsageError` for one that means nothing."""
+    if unknown := [name for name in os.environ if _is_unknown(name)]:
+        known = [_variable(name) for name in FIELDS]
+        raise UsageError(f"there is no setting {unknown[0]}, {nearest(unknown[0], known)}")
+    variables = {name.lower(): value for name, value in os.environ.items() if value}
+    named = {name: _variable(name).lower() for name in FIELDS}
+    said: dict[str, Any] = {
+        name: variables[variable] for name, variable in named.items() if variable in variables
+    }
+    if "watch" in said:
+        try:
+            said["watch"] = json.loads(said["watch"])
+        except ValueError as error:
+            text = f'{_variable("watch")}: a JSON list is needed, such as ["labels.json"].'
+            raise UsageError(text) from error
+    return said
+
+
+def _of_pyproject() -> dict[str, Any]:
+    """Return what the nearest pyproject.toml says. Raises `UsageError`."""
+    here = Path.cwd()
+    folders = [here, *list(here.parents)[:DEEPEST]]
+    paths = (folder / "pyproject.toml" for folder in folders)
+    if (path := next((path for path in paths if path.is_file()), None)) is None:
+        return {}
+    import tomllib  # which most folders do without
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # tomllib's errors are ValueErrors
         raise UsageError(f"pyproject.toml: {error}") from error
+    for name in ("tool", "hfhooks"):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            raise UsageError("pyproject.toml: [tool.hfhooks] is no table.")
+    return table
 
 
 def _variable(name: str) -> str:
-    return f"HFHOOKS_{name.upper()}"
+    return PREFIX + name.upper()
 
 
 def _is_unknown(variable: str) -> bool:
-    name = variable.removeprefix("HFHOOKS_").lower()
-    return variable.startswith("HFHOOKS_") and name not in Settings.model_fields
+    return variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() not in FIELDS
 
 
 def _explain(error: Any, flags: dict[str, Any]) -> str:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return f"[tool.hfhooks] has no setting {name!r}, {nearest(name, Settings.model_fields)}"
+        return f"[tool.hfhooks] has no setting {name!r}, {nearest(name, FIELDS)}"
     variable = _variable(name)
     sources = {
         f"--{name.replace('_', '-')}": flags.get(name) is not None,

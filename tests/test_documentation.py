@@ -14,7 +14,7 @@ import pytest
 
 from hfhooks.model.events import ACTIONS
 from hfhooks.model.samples import sample
-from hfhooks.settings import Settings
+from hfhooks.settings import FIELDS
 from tests.harness import EXAMPLES, post, run_command, wait_until
 
 ROOT = EXAMPLES.parent
@@ -161,7 +161,7 @@ IN_WORDS |= dict.fromkeys(("domain", "ssh_host", "public_url"), "| |")
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    for name, field in Settings.model_fields.items():
+    for name, field in FIELDS.items():
         row = next(line for line in README.splitlines() if f"`HFHOOKS_{name.upper()}`" in line)
         assert f"`--{name.replace('_', '-')}`" in row and f"`{name}`" in row
         default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
@@ -170,7 +170,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_help_has_the_default_and_the_variable_of_every_setting() -> None:
     help = " ".join(run_command("serve", "--help").stdout.split())
-    for name, field in Settings.model_fields.items():
+    for name, field in FIELDS.items():
         default = IN_WORDS.get(name, str(field.default).removesuffix(".0"))
         known = "" if default == "| |" else f"default: .*{re.escape(default)}.*; "
         option = f"--{name.replace('_', '-')} [^\\[]*\\[{known}env: HFHOOKS_{name.upper()}\\]"

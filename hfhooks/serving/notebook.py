@@ -184,7 +184,7 @@ def _described(server: RunningServer) -> str:
 
 def _settings() -> Settings:
     settings = load_settings(reload=False)
-    if "port" in settings.model_fields_set:
+    if "port" in settings.given:
         return settings
     try:
         bind(settings.host, settings.port).close()
