@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TypeAlias
 
-from hfhooks.cli.journals import known_journals, now, reading
-from hfhooks.model.delivery import Wanted
-from hfhooks.serving.owner import running_servers
-
 __all__ = ["delivery_ids", "endpoint_names", "event_names", "words"]
 
 Offer: TypeAlias = str | tuple[str, str]
@@ -48,6 +44,9 @@ def _word(offer: Offer) -> str:
 @_quietly
 def endpoint_names() -> Iterator[Offer]:
     """Offer the endpoints of the running servers, or of the one that ran last."""
+    from hfhooks.cli.journals import known_journals, now, reading  # which no command needs here
+    from hfhooks.serving.owner import running_servers
+
     if servers := running_servers():
         known = [each for server in servers for each in server.endpoints]
     else:
@@ -59,6 +58,10 @@ def endpoint_names() -> Iterator[Offer]:
 @_quietly
 def delivery_ids() -> Iterator[Offer]:
     """Offer the newest deliveries, each with the time when it came."""
+    from hfhooks.cli.journals import known_journals, now, reading
+    from hfhooks.model.delivery import Wanted
+    from hfhooks.serving.owner import running_servers
+
     servers = running_servers()
     with reading(servers[0].journal if servers else known_journals()[0]) as journal:
         for row in now(journal.list(Wanted(limit=MOST))):

@@ -4,12 +4,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hfhooks.console.terminal import COLOURS, Screen, Steady, milliseconds, safe
 from hfhooks.errors import DiskError, Fault, HfhooksError, ReaderGone
-from hfhooks.model.sending import Sent
 from hfhooks.redact import redact
 from hfhooks.tracebacks import whole_traceback
+
+if TYPE_CHECKING:
+    from hfhooks.model.sending import Sent
 
 __all__ = [
     "print_data",
@@ -80,7 +83,7 @@ def say_note(screen: Screen, text: str) -> None:
     screen.line(("note: ", "bold yellow"), safe(text, 1000))
 
 
-def print_sent(sent: Sent) -> None:
+def print_sent(sent: "Sent") -> None:
     """Show what became of what was sent: a line on stderr, the handler's answer on stdout."""
     screen = Screen(sys.stderr)
     mark = f"{screen.marks[sent.status]} {sent.http_status} {sent.status}"
