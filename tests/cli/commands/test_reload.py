@@ -282,7 +282,7 @@ def test_what_waits_for_an_endpoint_runs_when_it_returns(start: Start, script: S
 def test_nobody_outlives_the_gateway(start: Start, script: Script, number: int) -> None:
     server = start(script(versioned(1)), "--reload")
     assert server.ready
-    wait_until(lambda: len(server.worker_pids) == 3)
+    wait_until(lambda: len(server.worker_pids) == 2)
     pids = server.worker_pids
     server.stop(number)
     wait_until(lambda: not any(map(psutil.pid_exists, pids)), timeout=2)
