@@ -56,6 +56,8 @@ class Control:
         self._parser = Parser()
         self._outbox = Outbox()
         self._sending = Lock()
+        self._is_flush_due = False
+        """The event loop is about to send what waits."""
         self._reading = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take: Callable[[Frame, Callable[[], socket.socket]], None] = lambda *_: None
@@ -91,10 +93,22 @@ class Control:
         loop.add_reader(self._sock, self._hear, loop)
         self._hear(loop)
 
-    def send(self, frame: Frame) -> None:
-        """Tell the gateway something, in whatever thread."""
+    def send(self, frame: Frame, more_comes: bool = False) -> None:
+        """Tell the gateway something, in whatever thread.
+
+        Where `more_comes` in this turn of the event loop, all of it goes out together.
+        """
+        self._outbox.put(frame)
+        if not (more_comes and asyncio._get_running_loop() is self._loop and self._loop):
+            self.flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what waits to be sent, in whatever thread."""
         with self._sending:
-            self._outbox.put(frame)
+            self._is_flush_due = False
             with suppress(OSError):  # it is gone, and so shall we be
                 while data := self._outbox.take(READ):
                     self._send_all(memoryview(data))

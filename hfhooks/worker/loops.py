@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock, current_thread
+from threading import current_thread
 from time import monotonic
 from typing import TypeAlias
 
@@ -31,22 +31,22 @@ Call: TypeAlias = Callable[[Claim, str | None, Answered], Awaitable[None]]
 """Calls a handler, and returns when all that it left to be done is done too."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Attempt:
     claim: Claim
     secret: str | None
     answered: Answered
     loop: TurningLoop
     """Where it is to begin."""
-    is_begun: bool = False
 
 
 class Loops:
     """Calls handlers, by `call`, on whichever loop turns.
 
     `prepare` is called on each loop before anything else. `on_blocked` hears, in a thread, what
-    blocks a loop, once; `on_fault` of a call that cannot be answered, or of a loop that has ended;
-    `on_active` is called on the thread of the loop that is to hear what comes.
+    blocks a loop, once, and `on_look` is called there after each look at them; `on_fault` hears of
+    a call that cannot be answered, or of a loop that has ended; `on_active` is called on the thread
+    of the loop that is to hear what comes.
     """
 
     def __init__(
@@ -58,15 +58,21 @@ class Loops:
         on_blocked: Callable[[str], None],
         on_fault: Callable[[BaseException], None],
         on_active: Callable[[asyncio.AbstractEventLoop], None] = lambda _: None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self._call = call
+        self._call, self._on_look = call, on_look
         self._prepare, self._on_fault, self._on_active = prepare, on_fault, on_active
-        self._lock = Lock()
         self._waiting: set[_Attempt] = set()
+        """Those that no loop has begun: who takes one out begins it, and nobody else."""
         self._watch = Watch(registry, on_blocked, on_fault, self._begin_to_turn, self._looked)
         self._active: TurningLoop | None = None
         """The one that hears what comes."""
         self._stopped = asyncio.Event()
+
+    @property
+    def has_more(self) -> bool:
+        """Something has come that is about to begin."""
+        return bool(self._waiting)
 
     async def serve(self) -> None:
         """Call handlers on this loop, and on others when it is blocked, until told to stop.
@@ -89,9 +95,10 @@ class Loops:
 
     def take(self, claim: Claim, secret: str | None, answered: Answered) -> None:
         """Call a handler as soon as a loop turns; `answered` may be called in any thread."""
-        with self._lock:
-            attempt = _Attempt(claim, secret, answered, self._loop_for(claim.delivery.endpoint))
-            self._waiting.add(attempt)
+        loops = self._watch.loops
+        loop = loops[0] if len(loops) == 1 else self._loop_for(claim.delivery.endpoint)
+        attempt = _Attempt(claim, secret, answered, loop)
+        self._waiting.add(attempt)
         self._schedule(attempt)
 
     def _loop_for(self, endpoint: str) -> TurningLoop:
@@ -113,7 +120,7 @@ class Loops:
                 attempt.loop.loop.call_soon_threadsafe(self._start, attempt, attempt.loop)
 
     def _start(self, attempt: _Attempt, loop: TurningLoop) -> None:
-        task = loop.loop.create_task(self._run(attempt, loop))
+        task = loop.loop.create_task(self._run(attempt))
         loop.tasks.add(task)
         task.add_done_callback(partial(self._ended, loop))
 
@@ -122,12 +129,11 @@ class Loops:
         if not task.cancelled() and (error := task.exception()):
             self._on_fault(error)
 
-    async def _run(self, attempt: _Attempt, loop: TurningLoop) -> None:
-        with self._lock:
-            if attempt.is_begun or attempt.loop is not loop:  # another one has it
-                return
-            attempt.is_begun = True
-            self._waiting.discard(attempt)
+    async def _run(self, attempt: _Attempt) -> None:
+        try:
+            self._waiting.remove(attempt)
+        except KeyError:  # another loop has begun it
+            return
         await self._call(attempt.claim, attempt.secret, attempt.answered)
 
     def _begin_to_turn(self, loop: TurningLoop) -> None:
@@ -151,20 +157,19 @@ class Loops:
 
     def _looked(self) -> None:
         """Have begun on the active loop, and heard by it, what waits on one that is blocked."""
+        self._on_look()
         active = self._watch.active
         if active is not self._active:
             active.loop.call_soon_threadsafe(self._hear, active)
-        with self._lock:
-            moved = [
-                attempt
-                for attempt in self._waiting
-                if attempt.loop.is_blocked
-                and attempt.loop is not active
-                and not _is_held(attempt.loop, attempt.claim.delivery.endpoint)
-            ]
-            for attempt in moved:
-                attempt.loop = active
+        moved = [
+            attempt
+            for attempt in self._waiting.copy()
+            if attempt.loop.is_blocked
+            and attempt.loop is not active
+            and not _is_held(attempt.loop, attempt.claim.delivery.endpoint)
+        ]
         for attempt in sorted(moved, key=lambda attempt: attempt.claim.id):
+            attempt.loop = active
             self._schedule(attempt)
 
 

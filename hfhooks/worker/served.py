@@ -109,6 +109,7 @@ class _Served:
             on_blocked=lambda why: control.report(BLOCKED, why=why),
             on_active=lambda loop: control.attach(loop, self._take),
             on_fault=end_by,
+            on_look=control.flush,  # what a loop has said in the turn in which it was blocked
         )
 
     async def serve(self, pages: "Pages | None" = None, has_page: bool = False) -> None:
@@ -137,7 +138,7 @@ class _Served:
 
     def _begin(self, frame: Frame) -> None:
         def answered(ending: Ending) -> None:
-            self._control.send(of_ending(frame.number, ending))
+            self._control.send(of_ending(frame.number, ending), self._loops.has_more)
 
         try:
             claim, secret = attempt_from(frame)
