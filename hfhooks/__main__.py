@@ -1,6 +1,7 @@
 """Where `hfhooks` and `python -m hfhooks` begin."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ CTRL_C = 130
 def main() -> None:
     """Run the command line and exit with its code."""
     _open_standard_streams()
+    gc.set_threshold(50_000, 20, 20)  # what is imported stays: nothing is to be looked for in it
     try:
         with ExitStack() as stack:
             if sys.argv[1:] and sys.argv[1].endswith(".py"):

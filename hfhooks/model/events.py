@@ -5,7 +5,6 @@ Source: https://huggingface.co/docs/hub/webhooks#event.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -122,6 +121,8 @@ class Filter:
 
 def nearest(word: str, words: Collection[str]) -> str:
     """Return a question that offers the valid word nearest to a wrong one, or lists them all."""
+    from difflib import get_close_matches  # which nothing but an error needs
+
     close = get_close_matches(word, words, n=1)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(words)}."
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from traceback import walk_tb
 
@@ -65,6 +64,8 @@ def _explain(error: BaseException, target: Target) -> tuple[str, str | None]:
 
 
 def _how_to_get(module: str, target: Target) -> str:
+    from difflib import get_close_matches  # which most loads do without
+
     top = module.partition(".")[0]
     siblings = [path.stem for folder in target.folders for path in Path(folder).glob("*.py")]
     if close := get_close_matches(top, siblings, n=1):

@@ -76,9 +76,8 @@ def serve_until_signal(
 
     async def until_signal(sockets: Sockets) -> int:
         # What is imported stays, and what a delivery leaves is soon gone by itself: looking for
-        # cycles in it takes a tenth of the time.
+        # cycles in it takes a tenth of the time. See `__main__` for how seldom that is done.
         gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
         journal = open_own_journal(url, settings, sockets.port)
         with ExitStack() as stack:
             happenings = Happenings(*subscribers)

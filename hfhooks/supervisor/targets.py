@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 from warnings import catch_warnings, simplefilter
@@ -71,6 +70,8 @@ def _folder(folder: Path) -> list[Target]:
 
 def _script(path: Path, named: Path) -> Target:
     if not path.exists():
+        from difflib import get_close_matches  # which nothing but an error needs
+
         siblings = [sibling.name for sibling in path.parent.glob("*.py")]
         close = get_close_matches(path.name, siblings, n=1)
         help = f"Did you mean {path.with_name(close[0])}?" if close else None

@@ -10,7 +10,6 @@ from math import inf
 from hfhooks.errors import CredentialsError, Fault, HfhooksError, TunnelError
 from hfhooks.model.happenings import Progress
 from hfhooks.tasks import Tasks, in_thread
-from hfhooks.tunnels.probe import why_not
 from hfhooks.tunnels.tunnel import Gone, Moved, Tunnel
 
 __all__ = ["Keeper"]
@@ -25,6 +24,13 @@ AGAIN_AFTER = 1.0
 """Seconds after which the keeper is told to stop again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
 """Seconds between two tries; each is about twice the one before."""
+
+
+def _why_not(url: str) -> str | None:
+    """Ask for a URL; see `probe.why_not`, whose imports most servers do without."""
+    from hfhooks.tunnels.probe import why_not
+
+    return why_not(url)
 
 
 class Keeper:
@@ -48,7 +54,7 @@ class Keeper:
         answers_within: float = ANSWERS_WITHIN,
         recovers_within: float = RECOVERS_WITHIN,
         first_pause: float = FIRST_PAUSE,
-        probe: Callable[[str], str | None] = why_not,
+        probe: Callable[[str], str | None] = _why_not,
     ) -> None:
         self.name = tunnel.name
         self.url: str | None = None

@@ -3,6 +3,7 @@
 The gateway starts it as `python -P -m hfhooks.worker.process SOCKET`, with the number of a socket.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from hfhooks.worker.sources import local_files
 
 def main() -> None:
     """Serve until the gateway says stop."""
+    gc.disable()  # while nothing but imports happens, which leave nothing to be collected
     _leave_signals_to_the_gateway()
     control = Control(int(sys.argv[1]))
     from hfhooks.worker.compat import stand_in_for_huggingface_hub
@@ -27,6 +29,7 @@ def main() -> None:
 
     stand_in_for_huggingface_hub()
     message = _prepared(control)
+    gc.enable()
     try:
         load_and_serve(message, control)
     except HfhooksError as error:

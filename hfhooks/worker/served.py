@@ -1,5 +1,6 @@
 """Load the scripts, and call their handlers for the gateway."""
 
+import gc
 import logging
 import os
 import socket
@@ -115,6 +116,7 @@ class _Served:
     async def serve(self, pages: "Pages | None" = None, has_page: bool = False) -> None:
         """Say what there is, and serve it until told to stop."""
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        gc.freeze()  # what is loaded stays: to look for cycles in it takes an eighth of the time
         self._pages = pages
         self._control.report(
             READY,
