@@ -31,8 +31,8 @@ from hfhooks.worker.frames import (
 
 __all__ = ["Control", "end_by"]
 
-READ = 256 * 1024
-"""Bytes that are read at once."""
+READ = 64 * 1024
+"""Bytes that are read at once; room for more of them takes longer to get than most reads."""
 MOST_SOCKETS = 32
 """Sockets that come at once."""
 log = logging.getLogger(__name__)
