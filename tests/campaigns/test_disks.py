@@ -15,7 +15,7 @@ import pytest
 
 from hfhooks.errors import JournalFull
 from hfhooks.journal import Journal, open_journal, url_of
-from hfhooks.journal.sqlite.database import CHORE_EVERY
+from hfhooks.journal.sqlite.commits import CHORE_EVERY
 from hfhooks.model.delivery import Claim
 from hfhooks.model.retention import Retention
 from tests.campaigns.disk import watching, why_not, workspace

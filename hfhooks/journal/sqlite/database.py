@@ -1,54 +1,35 @@
-"""A SQLite file of which this process is the only writer, on a disk that is not trusted.
+"""A SQLite file of which this process is the only writer, as it is used on an event loop.
 
-One connection writes, in one thread, and commits everything that is waiting at once, so that many
-writes share one sync of the disk. When the disk is full writes are refused until there is room
-again; when it has failed they are refused for good, because after a failed sync nobody knows what
-is on it, whatever SQLite says (https://wiki.postgresql.org/wiki/Fsync_Errors).
+What is asked for in one turn of the loop, or while others are written, is handed to one thread at
+once and has one commit, and so one sync of the disk, in common.
 """
 
 import asyncio
-import shutil
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from hfhooks.errors import JournalError, JournalFault, JournalFull
-from hfhooks.journal.sqlite.files import explained
+from hfhooks.errors import JournalError, JournalFault
+from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
 from hfhooks.journal.sqlite.opening import holder_of, opened
 
-__all__ = ["Apply", "Database", "open_database"]
+__all__ = ["Database", "open_database"]
 
 T = TypeVar("T")
-Apply: TypeAlias = Callable[[sqlite3.Connection], T]
-Done: TypeAlias = Callable[[Any], None]
-"""Gets what a write has returned when it is on disk, or the `JournalError` that kept it from it."""
-
 MOST_WRITES_A_COMMIT = 256
 SOON = 0.02
 """Seconds that a write which can wait waits for others to share a commit with."""
-CHORE_EVERY = 100
-"""New rows after which the chore is done."""
-CHORE_AGAIN = 1.0
-"""Seconds after which it is tried again when it failed."""
-HOUR = 3600.0
-
-
-class _Write(NamedTuple):
-    apply: Apply[Any]
-    done: Done | None = None
-    is_new: bool = False
 
 
 class Database:
     """Commits writes, which are asked for on one event loop; `open_database` makes one.
 
-    `failure` is set when the disk has failed, and `on_failure` called on the loop's thread.
+    `on_failure` is called on the loop's thread when the disk has failed.
     """
 
     def __init__(
@@ -62,22 +43,31 @@ class Database:
         on_failure: Callable[[JournalError], None],
     ) -> None:
         self.path = path
-        self.failure: JournalError | None = None
-        self._on_failure = on_failure
         self._writer, self._lock = writer, lock
-        self._chore = chore
-        self._min_free = min_free
-        self._until_chore = 0
-        self._rest = 0.0
-        """Seconds without writes after which the chore is done."""
-        self._writes: deque[_Write] = deque()
-        self._wake: SimpleQueue[bool] = SimpleQueue()
-        """True: there is something to write; False: and after that nothing more."""
-        self._waking: asyncio.TimerHandle | None = None
+        self._commits = Commits(
+            path,
+            writer,
+            chore=chore,
+            min_free=min_free,
+            failed=lambda error: self._tell(partial(on_failure, error)),
+        )
+        self._writes: list[Write] = []
+        """Those of the next commit."""
+        self._is_wanted = False
+        """Somebody waits for the next commit."""
+        self._is_busy = False
+        """Writes are with the thread, or will be at the end of this turn of the loop."""
+        self._soon: asyncio.TimerHandle | None = None
+        self._batches: SimpleQueue[Sequence[Write] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         # A daemon: Ctrl-C between here and whoever closes us must not leave Python waiting.
-        self._thread = Thread(target=self._write, name="hfhooks-journal", daemon=True)
+        self._thread = Thread(target=self._work, name="hfhooks-journal", daemon=True)
         self._thread.start()
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why nothing is written any more."""
+        return self._commits.failure
 
     def write(
         self,
@@ -93,11 +83,11 @@ class Database:
         soon. Writes are applied in the order in which they came. Call it on the loop's thread, on
         which `done` is called too.
         """
-        self._writes.append(_Write(apply, done, is_new))
+        self._writes.append(Write(apply, done, is_new))
         if not can_wait:
-            self._wake.put(True)
-        elif self._waking is None:
-            self._waking = self._loop.call_later(SOON, self._wake_up)
+            self._want()
+        elif self._soon is None:
+            self._soon = self._loop.call_later(SOON, self._want_late)
 
     async def commit(self, apply: Apply[T], is_new: bool = False, can_wait: bool = False) -> T:
         """Return what `apply` returns once its writes are on disk. Raises `JournalError`."""
@@ -114,121 +104,76 @@ class Database:
         self.write(apply, done, is_new, can_wait)
         return await written
 
-    def fail(self, error: JournalError) -> JournalError:
-        """Note that nothing may be acknowledged any more, unless only room is missing."""
-        if not (isinstance(error, JournalFull) or self.failure):
-            self.failure = error
-            self._tell(partial(self._on_failure, error))
-        return error
-
     def close(self) -> None:
         """Finish the writes that are waiting and close the file."""
-        self._wake.put(False)
+        while self._writes:
+            self._hand_over()
+        self._batches.put(None)
         self._thread.join()
         with suppress(sqlite3.Error):
             self._writer.close()
         holder_of(self.path).unlink(missing_ok=True)
         self._lock.close()
 
-    def _wake_up(self) -> None:
-        self._waking = None
-        self._wake.put(True)
+    def _want_late(self) -> None:
+        self._soon = None
+        self._is_wanted = bool(self._writes)
+        if self._is_wanted and not self._is_busy:
+            self._is_busy = True
+            self._hand_over()
 
-    def _write(self) -> None:
+    def _want(self) -> None:
+        """Have what waits written, with all that comes in this turn of the loop."""
+        self._is_wanted = True
+        if not self._is_busy:
+            self._is_busy = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        batch, self._writes = (
+            self._writes[:MOST_WRITES_A_COMMIT],
+            self._writes[MOST_WRITES_A_COMMIT:],
+        )
+        self._is_wanted = bool(self._writes)
+        self._batches.put(batch)
+
+    def _work(self) -> None:
+        """Write what is handed over, in a thread of our own."""
         is_open = True
         while is_open:
             try:
-                is_open = self._wait()
-                while self._writes:
-                    self._write_some()
-            except Exception as error:  # noqa: BLE001 # whatever it is, those who wait must hear
-                self.fail(JournalFault(error))
+                is_open = self._write_some()
+            except Exception as error:  # noqa: BLE001 # whatever it is, those who come must hear
+                self._commits.fail(JournalFault(error))
 
-    def _wait(self) -> bool:
-        """Wait until something is to be written, doing the chore meanwhile; False at the end."""
-        while True:
+    def _write_some(self) -> bool:
+        """Wait for a batch and write it, or do the chore meanwhile; False at the end."""
+        try:
+            batch = self._batches.get(timeout=self._commits.rest)
+        except Empty:
+            self._commits.do_chore()
+            return True
+        if batch is not None:
+            self._tell(partial(self._written, batch, self._commits.write(batch)))
+            self._commits.tidy(batch)
+        return batch is not None
+
+    def _written(self, batch: Sequence[Write], outcomes: Sequence[Any]) -> None:
+        """Call back everyone whose write was in this batch."""
+        for write, outcome in zip(batch, outcomes, strict=True):
             try:
-                return self._wake.get(timeout=self._rest)
-            except Empty:
-                self._do_chore()
-
-    def _write_some(self) -> None:
-        number = min(len(self._writes), MOST_WRITES_A_COMMIT)
-        writes = [self._writes.popleft() for _ in range(number)]
-        try:
-            outcomes = self._outcomes(writes)
-        except Exception as error:  # noqa: BLE001 # as above
-            outcomes = [self.fail(JournalFault(error))] * number
-        self._settle(writes, outcomes)
-        self._until_chore -= sum(write.is_new for write in writes)
-        if self._until_chore <= 0:
-            self._do_chore()
-
-    def _outcomes(self, writes: Sequence[_Write]) -> Sequence[Any]:
-        """Return what each write has returned, or the `JournalError` that it failed with."""
-        if not any(write.is_new for write in writes) or _has_room(self.path.parent, self._min_free):
-            return self._together([write.apply for write in writes])
-        refused = JournalFull(f"{self.path}: the disk is nearly full.")
-        others = iter(self._together([write.apply for write in writes if not write.is_new]))
-        return [refused if write.is_new else next(others) for write in writes]
-
-    def _together(self, writes: Sequence[Apply[T]]) -> Sequence[T | JournalError]:
-        """Commit all of the writes or none; but what no database takes concerns none but itself."""
-        if self.failure:
-            return [self.failure] * len(writes)
-        try:
-            with _transaction(self._writer):
-                return [write(self._writer) for write in writes]
-        except sqlite3.Error as error:
-            return [self.fail(explained(self.path, error))] * len(writes)
-        except Exception as error:  # noqa: BLE001 # such as of a text that cannot be encoded
-            if len(writes) > 1:
-                return [outcome for write in writes for outcome in self._together([write])]
-            return [JournalFault(error)]
-
-    def _settle(self, writes: Sequence[_Write], outcomes: Sequence[Any]) -> None:
-        """Call back everyone whose write was in this commit, with one call into the loop."""
-        waiting = [
-            (write.done, outcome)
-            for write, outcome in zip(writes, outcomes, strict=True)
-            if write.done
-        ]
-
-        def tell() -> None:
-            for done, outcome in waiting:
-                try:
-                    done(outcome)
-                except Exception as error:  # noqa: BLE001 # of one, and the others wait too
-                    context = {"message": "what follows a write", "exception": error}
-                    self._loop.call_exception_handler(context)
-
-        if waiting:
-            self._tell(tell)
+                if write.done:
+                    write.done(outcome)
+            except Exception as error:  # noqa: BLE001 # of one, and the others wait too
+                context = {"message": "what follows a write", "exception": error}
+                self._loop.call_exception_handler(context)
+        self._is_busy = False
+        if self._is_wanted:
+            self._want()
 
     def _tell(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(what)
-
-    def _do_chore(self) -> None:
-        [done] = self._together([self._chore])
-        self._checkpoint()
-        if isinstance(done, JournalFault):
-            raise done.error
-        if isinstance(done, JournalError):  # a full disk is what it may help against
-            self._until_chore, self._rest = CHORE_EVERY, CHORE_AGAIN
-        elif done:
-            self._until_chore, self._rest = 0, 0.0
-        else:
-            self._until_chore, self._rest = CHORE_EVERY, HOUR
-
-    def _checkpoint(self) -> None:
-        """Copy the log into the database, as SQLite does by itself, but without saying errors."""
-        if self.failure:
-            return
-        try:
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
-            self.fail(explained(self.path, error))
 
 
 def open_database(
@@ -248,23 +193,3 @@ def open_database(
     """
     writer, lock = opened(path, holder, prepare)
     return Database(path, writer, lock, chore=chore, min_free=min_free, on_failure=on_failure)
-
-
-def _has_room(folder: Path, min_free: int) -> bool:
-    try:
-        return shutil.disk_usage(folder).free >= min_free
-    except OSError:  # SQLite will say what is wrong
-        return True
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise

@@ -1,11 +1,29 @@
 """SQLite files: how they are opened, and what their errors mean."""
 
+import os
 import sqlite3
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hfhooks.errors import DiskError, JournalError, JournalFull
 
-__all__ = ["DISK_ERRORS", "VERSION", "code_of", "connect", "damaged", "explained"]
+if sys.platform == "darwin":
+    import fcntl
+
+__all__ = [
+    "DISK_ERRORS",
+    "LOG_BYTES",
+    "LOOK_AT_THE_DISK",
+    "VERSION",
+    "code_of",
+    "connect",
+    "damaged",
+    "explained",
+    "log_of",
+    "sync",
+    "sync_folder",
+]
 
 VERSION = sqlite3.sqlite_version
 
@@ -20,6 +38,41 @@ DISK_ERRORS = (
 )
 """Result codes that say nothing about what is in the file."""
 
+LOOK_AT_THE_DISK = (
+    "Look at the disk before the next start, and restart the machine: what can be read now may not "
+    "be on it. On Linux: sudo dmesg"
+)
+LOG_BYTES = 4 * 1024 * 1024
+"""What is left of the write-ahead log when it begins anew; if it has more, it is copied first."""
+
+
+def log_of(path: Path) -> Path:
+    """Return the write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def sync(path: Path) -> None:
+    """Have a file on the disk itself. Raises `OSError`."""
+    file = os.open(path, os.O_RDWR)
+    try:
+        if sys.platform == "darwin":  # where fsync reaches the disk's own memory only
+            with suppress(OSError):  # what not every file system knows
+                fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of a folder's files on the disk itself. Raises `OSError`."""
+    if os.name == "nt":  # where a folder cannot be opened
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
 
 def connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
@@ -33,7 +86,7 @@ def explained(path: Path, error: Exception) -> JournalError:
     if code == sqlite3.SQLITE_FULL:
         return JournalFull(f"{path}: the disk is full.")
     if code in DISK_ERRORS:
-        return DiskError(f"{path}: {error}. Nothing more is accepted.")
+        return DiskError(f"{path}: {error}. Nothing more is accepted.", help=LOOK_AT_THE_DISK)
     return damaged(path, error)
 
 

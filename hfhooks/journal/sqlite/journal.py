@@ -129,7 +129,7 @@ class SqliteJournal(Telling, ThreadReading):
             number = delivery.attempt_count + 1
             self._unfinished.hold(id, number)
             note = partial(writing.claim, id=id, number=number, started_at=self._now())
-            self._database.write(note, partial(self._changes.tell, (id,)))
+            self._database.write(note, partial(self._changes.tell, (id,)), can_wait=True)
             claims.append(Claim(id, delivery, number, self._owner))
         return claims
 

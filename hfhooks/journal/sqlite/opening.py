@@ -6,8 +6,18 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from hfhooks.errors import JournalError, JournalTaken
-from hfhooks.journal.sqlite.files import DISK_ERRORS, code_of, connect, damaged
+from hfhooks.errors import DiskError, JournalError, JournalTaken
+from hfhooks.journal.sqlite.files import (
+    DISK_ERRORS,
+    LOG_BYTES,
+    LOOK_AT_THE_DISK,
+    code_of,
+    connect,
+    damaged,
+    log_of,
+    sync,
+    sync_folder,
+)
 
 __all__ = ["holder_of", "opened"]
 
@@ -30,6 +40,7 @@ def opened(
         with ExitStack() as stack:
             lock = stack.enter_context(closing(connect(path.with_suffix(".lock"), timeout=0)))
             _hold(lock, path, holder)
+            _sync_log(path)
             writer = stack.enter_context(closing(connect(path)))
             _configure(writer, path)
             _check(writer, path)
@@ -75,12 +86,7 @@ def _make(folder: Path) -> None:
         return
     _make(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    if os.name != "nt":  # where a folder cannot be opened
-        parent = os.open(folder.parent, os.O_RDONLY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+    sync_folder(folder.parent)
 
 
 def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
@@ -101,6 +107,16 @@ def holder_of(path: Path) -> Path:
     return path.with_suffix(".holder")
 
 
+def _sync_log(path: Path) -> None:
+    """Have on the disk whatever will be read of what a process wrote that was killed meanwhile."""
+    try:
+        sync(log_of(path))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DiskError(f"{log_of(path)}: {error}.", help=LOOK_AT_THE_DISK) from error
+
+
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "fullfsync": 1}
@@ -110,7 +126,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
         if (value := connection.execute(f"PRAGMA {name}").fetchone()[0]) != wanted:
             raise JournalError(f"{path}: SQLite keeps {name} at {value}, not {wanted}.")
     connection.execute("PRAGMA checkpoint_fullfsync = 1")
-    connection.execute("PRAGMA journal_size_limit = 4194304")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # it says no errors
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

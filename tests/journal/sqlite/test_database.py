@@ -14,10 +14,11 @@ import pytest
 from hfhooks.errors import DiskError, JournalError, JournalFull
 from hfhooks.journal import open_journal, url_of
 from hfhooks.journal.sqlite.database import SOON, Database, open_database
+from hfhooks.journal.sqlite.files import LOG_BYTES, log_of
 from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.model.delivery import UNFINISHED, Wanted
 from hfhooks.tasks import run
-from tests.harness import wait_until
+from tests.harness import until, wait_until
 from tests.journal.engines import NEW, record, taken
 
 Open = Callable[..., Database]
@@ -82,6 +83,69 @@ async def test_what_waits_shares_a_commit(opened: Open) -> None:
     database._writer.set_trace_callback(count)  # to see what SQLite is told
     await asyncio.gather(*(database.commit(insert("a")) for _ in range(500)))
     assert 1 <= commits < 100
+
+
+async def test_what_comes_in_one_turn_of_the_loop_has_one_commit(opened: Open) -> None:
+    database = opened()
+    commits = counted(database)
+    await asyncio.gather(*(database.commit(insert("a")) for _ in range(100)))
+    assert commits == ["COMMIT"]
+
+
+async def test_what_comes_while_others_are_written_has_the_next_commit(opened: Open) -> None:
+    """And is not called back with them, though it was asked for before they were on disk."""
+    database, may_go_on = opened(), threading.Event()
+    commits = counted(database)
+    told: list[int] = []
+
+    def slow(connection: sqlite3.Connection) -> int:
+        may_go_on.wait(10)
+        return insert("a")(connection)
+
+    database.write(slow, told.append)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.ensure_future(database.commit(insert("b"))) for _ in range(9)]
+    await asyncio.sleep(0)
+    may_go_on.set()
+    await until(lambda: told)
+    assert not any(each.done() for each in rest) and told == [1]
+    await asyncio.gather(*rest)
+    assert commits == ["COMMIT"] * 2
+
+
+async def test_what_can_wait_shares_a_commit_with_what_cannot(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.journal.sqlite.database.SOON", 60)
+    database = opened()
+    commits = counted(database)
+    told: list[int] = []
+    for _ in range(3):
+        database.write(insert("a"), told.append, can_wait=True)
+        await asyncio.sleep(0.0)
+    assert await database.commit(insert("b")) == 4
+    assert told == [1, 2, 3] and commits == ["COMMIT"]
+
+
+async def test_the_log_is_kept_short_while_large_things_are_written(opened: Open) -> None:
+    database = opened()
+    for _ in range(30):
+        await database.commit(insert("x" * 1_000_000), is_new=True)
+    assert log_of(database.path).stat().st_size < 2 * LOG_BYTES
+
+
+def counted(database: Database) -> list[str]:
+    """Return the commits, as SQLite hears of them."""
+    wait_until(lambda: database._commits.rest)  # the first chore is done
+    commits: list[str] = []
+
+    def hear(statement: str) -> None:
+        if statement == "COMMIT":
+            commits.append(statement)
+
+    database._writer.set_trace_callback(hear)
+    return commits
 
 
 def test_what_can_wait_comes_soon_whenever_it_is_asked_for(tmp_path: Path) -> None:
