@@ -116,7 +116,6 @@ def fill(journal: Path, deliveries: int) -> None:
             with connection:
                 copy(connection, "deliveries", "id", first, end)
                 copy(connection, "bodies", "delivery_id", first, end)
-                copy(connection, "attempts", "delivery_id", first, end)
             print(f"{end * SAMPLES:,} deliveries after {time.perf_counter() - start:.0f} s")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     print(f"the journal has {journal.stat().st_size / 1e6:,.0f} MB\n")

@@ -9,11 +9,22 @@ from typing import Any, NamedTuple, TypeVar
 
 from hfhooks.errors import JournalError
 from hfhooks.journal.sqlite.files import connect, explained
-from hfhooks.journal.sqlite.schema import VERSION, make_schema
+from hfhooks.journal.sqlite.migrating import bring_up, version_of
+from hfhooks.journal.sqlite.schema import UNFINISHED as IS_UNFINISHED
+from hfhooks.journal.sqlite.schema import VERSION
 from hfhooks.model.delivery import UNFINISHED, Attempt, Recorded, Summary, Wanted
 from hfhooks.model.endpoint import Published
 
-__all__ = ["IDS", "MATCHES", "FileReading", "Left", "Reader", "parameters"]
+__all__ = [
+    "HAS_CRASHED",
+    "IDS",
+    "MATCHES",
+    "FileReading",
+    "Left",
+    "Reader",
+    "matches",
+    "parameters",
+]
 
 T = TypeVar("T")
 IDS = range(1, 1 << 63)
@@ -27,9 +38,10 @@ MOST = 1_000_000
 SELECT_ONE = """
 SELECT id, endpoint, received_at, webhook_id, event, repo, query, headers, body, origin, status,
     attempt_count,
-    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'raised') AS raised,
-    (SELECT count(*) FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
-        AS crashed
+    (first_status IS 'raised') + (SELECT count(*) FROM further_attempts AS a
+        WHERE a.delivery_id = id AND a.status = 'raised') AS raised,
+    (first_status IS 'crashed') + (SELECT count(*) FROM further_attempts AS a
+        WHERE a.delivery_id = id AND a.status = 'crashed') AS crashed
 FROM deliveries JOIN bodies ON bodies.delivery_id = id WHERE id = ?
 """
 SELECT_ATTEMPTS = """
@@ -47,23 +59,25 @@ id > :after
     AND (:is_pause_asked IS NULL OR is_pause_asked = :is_pause_asked)
     AND (:since <= 0 OR received_at >= :since)
 """
-"""The condition that a `Wanted` means, with its `parameters`."""
-SELECT_SUMMARIES = f"""
-SELECT id, received_at, endpoint, event, repo, status, origin, attempt_count, webhook_id,
-    sent_status, CASE status WHEN 'retrying' THEN due_at END AS due_at,
-    (SELECT duration FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
-        AS duration,
-    (SELECT http_status FROM attempts WHERE delivery_id = id ORDER BY number DESC LIMIT 1)
-        AS http_status
-FROM deliveries WHERE {MATCHES} ORDER BY id DESC LIMIT :limit
+SELECT_SUMMARIES = """
+SELECT id, received_at, endpoint, event, repo, wanted.status, origin, attempt_count, webhook_id,
+    sent_status, CASE wanted.status WHEN 'retrying' THEN due_at END AS due_at,
+    CASE WHEN number IS NULL THEN first_duration ELSE last.duration END AS duration,
+    CASE WHEN number IS NULL THEN first_http_status ELSE last.http_status END AS http_status
+FROM (SELECT * FROM deliveries WHERE {matches} ORDER BY id DESC LIMIT :limit) AS wanted
+    LEFT JOIN further_attempts AS last ON delivery_id = id
+    AND number = (SELECT max(number) FROM further_attempts WHERE delivery_id = id)
+ORDER BY id DESC
 """
 SELECT_COUNTS = "SELECT endpoint, status, count(*) FROM deliveries GROUP BY endpoint, status"
 SELECT_ENDPOINTS = "SELECT published FROM endpoints ORDER BY position"
-SELECT_UNFINISHED = """
-SELECT id, endpoint, received_at, due_at,
-    EXISTS (SELECT 1 FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
-        AS has_crashed
-FROM deliveries WHERE status IN ('queued', 'running', 'retrying') ORDER BY id
+HAS_CRASHED = """
+first_status IS 'crashed' OR EXISTS
+    (SELECT 1 FROM further_attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
+"""
+SELECT_UNFINISHED = f"""
+SELECT id, endpoint, received_at, due_at, {HAS_CRASHED} FROM deliveries
+WHERE {IS_UNFINISHED} ORDER BY id
 """
 
 
@@ -92,8 +106,7 @@ class Reader:
         self._connection.row_factory = sqlite3.Row
         # SQLite opens the file at the first query, and until then the writer thinks it is alone.
         self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
-        [version] = self.rows(lambda row: int(row[0]), "PRAGMA user_version")
-        if version not in (0, VERSION):
+        if version_of(self._connection, path) not in (0, VERSION):
             self._read_copy()
 
     def _read_copy(self) -> None:
@@ -102,7 +115,7 @@ class Reader:
             copy = connect(":memory:")
             with closing(self._connection) as original:
                 original.backup(copy)
-            make_schema(copy, self._path)
+            bring_up(copy, self._path)
         except sqlite3.Error as error:
             raise explained(self._path, error) from error
         copy.row_factory = sqlite3.Row
@@ -132,7 +145,11 @@ class Reader:
         return self.rows(lambda row: Attempt(*row), SELECT_ATTEMPTS, id) if id in IDS else []
 
     def list(self, wanted: Wanted) -> Sequence[Summary]:
-        return self.rows(lambda row: Summary(*row), SELECT_SUMMARIES, parameters(wanted))
+        return self.rows(
+            lambda row: Summary(*row),
+            SELECT_SUMMARIES.format(matches=matches(wanted)),
+            parameters(wanted),
+        )
 
     def counts(self) -> dict[tuple[str, str], int]:
         rows = self.rows(tuple, SELECT_COUNTS)
@@ -211,6 +228,13 @@ class FileReading:
 
     async def close(self) -> None:
         self._reader.close()
+
+
+def matches(wanted: Wanted) -> str:
+    """Return the condition that a `Wanted` means, with its `parameters`."""
+    # So that the index of these is used.
+    is_unfinished = wanted.statuses and set(wanted.statuses) <= set(UNFINISHED)
+    return f"{IS_UNFINISHED} AND {MATCHES}" if is_unfinished else MATCHES
 
 
 def parameters(wanted: Wanted) -> dict[str, Any]:

@@ -1,21 +1,29 @@
-"""The tables, and how those of earlier versions become like them."""
+"""The tables, and the steps by which those of earlier versions become like them."""
 
-import sqlite3
-from pathlib import Path
+__all__ = ["ONCE", "SCHEMA", "STEPS", "UNFINISHED", "VERSION"]
 
-from hfhooks.errors import JournalError
-
-__all__ = ["VERSION", "make_schema"]
-
-VERSION = 3
-UNFINISHED = "status IN ('queued', 'running', 'retrying')"
-ONCE = "webhook_id IS NOT NULL AND origin <> 'replay'"
+VERSION = 4
+# SQLite fills a table of its own for each list of more than two that something may be IN, which
+# takes longer than all else that is done to a delivery.
+UNFINISHED = "(status = 'queued' OR status = 'running' OR status = 'retrying')"
+IS_HANDLED_ONCE = "status <> 'failed' AND status <> 'ignored' AND status <> 'cancelled'"
+ONCE = f"webhook_id IS NOT NULL AND origin <> 'replay' AND {IS_HANDLED_ONCE}"
 INDEXES = f"""
-CREATE INDEX deliveries_unfinished ON deliveries (id) WHERE {UNFINISHED};
-CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id)
-    WHERE {ONCE} AND status NOT IN ('failed', 'ignored', 'cancelled');
+CREATE INDEX deliveries_unfinished ON deliveries (status) WHERE {UNFINISHED};
+CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id) WHERE {ONCE};
 """
 ENDPOINTS = "CREATE TABLE endpoints (position INTEGER PRIMARY KEY, published TEXT NOT NULL);"
+META = "CREATE TABLE meta (made_by TEXT NOT NULL); INSERT INTO meta VALUES ('');"
+ATTEMPTS = """
+CREATE VIEW attempts AS
+    SELECT id AS delivery_id, 1 AS number, first_started_at AS started_at,
+        first_duration AS duration, first_status AS status, first_http_status AS http_status,
+        first_answer AS answer, first_error AS error
+    FROM deliveries WHERE first_status IS NOT NULL
+    UNION ALL
+    SELECT delivery_id, number, started_at, duration, status, http_status, answer, error
+    FROM further_attempts;
+"""
 SCHEMA = f"""
 CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,15 +40,24 @@ CREATE TABLE deliveries (
     is_pause_asked INTEGER NOT NULL DEFAULT 0,
     attempt_count INTEGER NOT NULL DEFAULT 0,
     started_at REAL,
-    sent_status INTEGER
+    sent_status INTEGER,
+    first_started_at REAL,
+    first_duration REAL,
+    first_status TEXT,
+    first_http_status INTEGER,
+    first_answer BLOB,
+    first_error TEXT
 );
 {INDEXES}
--- Apart, because SQLite writes a row anew, with all that is in it, whenever its status changes.
+-- Apart, because SQLite writes a row anew, with all that is in it, whenever its status changes, and
+-- because whoever looks through all rows would have to read their bodies.
 CREATE TABLE bodies (
-    delivery_id INTEGER PRIMARY KEY REFERENCES deliveries ON DELETE CASCADE,
+    -- Not null, so that it is noticed where the words that make it the row's number are damaged.
+    delivery_id INTEGER NOT NULL PRIMARY KEY REFERENCES deliveries ON DELETE CASCADE,
     body BLOB NOT NULL
 );
-CREATE TABLE attempts (
+-- The second attempt and those after it.
+CREATE TABLE further_attempts (
     delivery_id INTEGER NOT NULL REFERENCES deliveries ON DELETE CASCADE,
     number INTEGER NOT NULL,
     started_at REAL NOT NULL,
@@ -51,7 +68,9 @@ CREATE TABLE attempts (
     error TEXT,
     PRIMARY KEY (delivery_id, number)
 ) WITHOUT ROWID;
+{ATTEMPTS}
 {ENDPOINTS}
+{META}
 """
 STEPS = {
     2: f"""
@@ -68,21 +87,23 @@ UPDATE attempts SET status = CASE WHEN error IS NOT NULL AND http_status = 500 T
 {INDEXES}
 {ENDPOINTS}
 """,
+    3: f"""
+DROP INDEX deliveries_once;
+DROP INDEX deliveries_unfinished;
+ALTER TABLE deliveries ADD COLUMN first_started_at REAL;
+ALTER TABLE deliveries ADD COLUMN first_duration REAL;
+ALTER TABLE deliveries ADD COLUMN first_status TEXT;
+ALTER TABLE deliveries ADD COLUMN first_http_status INTEGER;
+ALTER TABLE deliveries ADD COLUMN first_answer BLOB;
+ALTER TABLE deliveries ADD COLUMN first_error TEXT;
+UPDATE deliveries SET (first_started_at, first_duration, first_status, first_http_status,
+    first_answer, first_error) = (SELECT started_at, duration, status, http_status, answer, error
+    FROM attempts WHERE delivery_id = id AND number = 1);
+DELETE FROM attempts WHERE number = 1;
+ALTER TABLE attempts RENAME TO further_attempts;
+{ATTEMPTS}
+{INDEXES}
+{META}
+""",
 }
 """From a version to the next one."""
-
-
-def make_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or bring those of an earlier version up. Raises `JournalError`."""
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, VERSION, *STEPS):
-        raise JournalError(
-            f"{path} has version {found}, and this hfhooks knows {VERSION}.",
-            help="Use the hfhooks that made it, or give this one its own: --state-dir FOLDER",
-        )
-    scripts = [STEPS[version] for version in range(found, VERSION)] if found else [SCHEMA]
-    if found < VERSION:
-        steps = "".join(scripts)
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;"
-        )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from hfhooks.journal.sqlite.reading import MATCHES, Left, parameters
-from hfhooks.journal.sqlite.schema import ONCE, UNFINISHED, make_schema
+from hfhooks.journal.sqlite.migrating import bring_up, keep_earlier
+from hfhooks.journal.sqlite.reading import HAS_CRASHED, MATCHES, Left, matches, parameters
+from hfhooks.journal.sqlite.schema import ONCE, UNFINISHED
 from hfhooks.model.delivery import KEPT_ANSWER, Attempt, Claim, Recorded, Verdict, Wanted
 from hfhooks.model.endpoint import Published
 
@@ -33,11 +34,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 INSERT_BODY = "INSERT INTO bodies VALUES (?, ?)"
-SELECT_EARLIER = f"""
-SELECT id FROM deliveries
-WHERE endpoint = ? AND webhook_id = ? AND {ONCE}
-    AND status NOT IN ('failed', 'ignored', 'cancelled')
-"""
+SELECT_EARLIER = f"SELECT id FROM deliveries WHERE endpoint = ? AND webhook_id = ? AND {ONCE}"
 CLAIM = f"""
 UPDATE deliveries SET status = 'running', attempt_count = ?, started_at = ?, due_at = NULL
 WHERE id = ? AND {UNFINISHED}
@@ -47,28 +44,30 @@ UPDATE deliveries SET status = 'queued', attempt_count = attempt_count - 1
 WHERE id = ? AND attempt_count = ? AND status = 'running'
 """
 # An attempt ends once, and never after a later one has begun.
-FINISH = f"""
-UPDATE deliveries SET status = :status, due_at = :due_at, is_pause_asked = :is_pause_asked,
-    attempt_count = :number, sent_status = coalesce(sent_status, :sent_status)
-WHERE id = :id AND attempt_count <= :number AND {UNFINISHED}
-    AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery_id = :id AND number = :number)
+FINISH_FIRST = f"""
+UPDATE deliveries SET status = ?, due_at = ?, is_pause_asked = ?, attempt_count = 1,
+    sent_status = coalesce(sent_status, ?), first_started_at = ?, first_duration = ?,
+    first_status = ?, first_http_status = ?, first_answer = ?, first_error = ?
+WHERE id = ? AND attempt_count <= 1 AND first_status IS NULL AND {UNFINISHED}
 """
-INSERT_ATTEMPT = """
-INSERT INTO attempts (delivery_id, number, started_at, duration, status, http_status, answer, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+FINISH_FURTHER = f"""
+UPDATE deliveries SET status = ?, due_at = ?, is_pause_asked = ?,
+    sent_status = coalesce(sent_status, ?), attempt_count = ?5
+WHERE id = ? AND attempt_count <= ?5 AND {UNFINISHED}
+    AND NOT EXISTS (SELECT 1 FROM further_attempts WHERE delivery_id = id AND number = ?5)
 """
-AMEND_ATTEMPT = """
-UPDATE attempts SET status = 'raised', error = ? WHERE delivery_id = ? AND number = ?
+INSERT_FURTHER = "INSERT INTO further_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+AMEND_FIRST = "UPDATE deliveries SET first_status = 'raised', first_error = ? WHERE id = ?"
+AMEND_FURTHER = """
+UPDATE further_attempts SET status = 'raised', error = ? WHERE delivery_id = ? AND number = ?
 """
 AMEND_DELIVERY = """
 UPDATE deliveries SET status = 'failed'
 WHERE id = ? AND attempt_count = ? AND status = 'succeeded'
 """
 SELECT_REQUEUED = f"""
-SELECT id, endpoint, received_at, due_at,
-    EXISTS (SELECT 1 FROM attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
-        AS has_crashed
-FROM deliveries WHERE status IN ('failed', 'retrying') AND {MATCHES} ORDER BY id
+SELECT id, endpoint, received_at, due_at, {HAS_CRASHED} FROM deliveries
+WHERE status IN ('failed', 'retrying') AND {{matches}} ORDER BY id
 """
 # Not where the Hub has sent it again meanwhile.
 REQUEUE = """
@@ -83,10 +82,14 @@ DELETE FROM deliveries WHERE id IN (
 )
 """
 # What an earlier process has left; what is due later stays due later.
-RECOVER = """
-INSERT OR IGNORE INTO attempts (delivery_id, number, started_at, duration, status, answer)
-    SELECT id, attempt_count, started_at, 0, 'lost', x'' FROM deliveries WHERE status = 'running';
-UPDATE deliveries SET status = 'queued', due_at = NULL WHERE status = 'running';
+RECOVER = f"""
+UPDATE deliveries SET first_status = 'lost', first_started_at = started_at, first_duration = 0,
+    first_answer = x''
+    WHERE {UNFINISHED} AND status = 'running' AND attempt_count = 1 AND first_status IS NULL;
+INSERT OR IGNORE INTO further_attempts (delivery_id, number, started_at, duration, status, answer)
+    SELECT id, attempt_count, started_at, 0, 'lost', x'' FROM deliveries
+    WHERE {UNFINISHED} AND status = 'running' AND attempt_count > 1;
+UPDATE deliveries SET status = 'queued', due_at = NULL WHERE {UNFINISHED} AND status = 'running';
 """
 INSERT_ENDPOINT = "INSERT INTO endpoints (published) VALUES (?)"
 
@@ -96,7 +99,8 @@ KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables what is expected, and queue what an earlier process has left running."""
-    make_schema(connection, path)
+    keep_earlier(connection, path)
+    bring_up(connection, path)
     connection.executescript(f"BEGIN IMMEDIATE; {RECOVER} COMMIT;")
 
 
@@ -151,29 +155,39 @@ def finish(
     due_at: float | None,
 ) -> bool:
     """Keep how an attempt ended; False if it has ended before, or a later one has begun."""
-    ending = {
-        "id": claim.id,
-        "number": claim.number,
-        "status": verdict.status,
-        "due_at": due_at,
-        "is_pause_asked": verdict.is_pause_asked,
-        "sent_status": verdict.sent_status,
-    }
-    if not connection.execute(FINISH, ending).rowcount:
+    kept = attempt.cut()
+    outcome = (verdict.status, due_at, verdict.is_pause_asked, verdict.sent_status)
+    ending = (
+        kept.started_at,
+        kept.duration,
+        kept.status,
+        kept.http_status,
+        kept.answer,
+        kept.error,
+    )
+    if claim.number == 1:
+        values = (*outcome, *ending, claim.id)
+        return connection.execute(FINISH_FIRST, values).rowcount > 0
+    if not connection.execute(FINISH_FURTHER, (*outcome, claim.number, claim.id)).rowcount:
         return False
-    connection.execute(INSERT_ATTEMPT, (claim.id, *vars(attempt.cut()).values()))
+    connection.execute(INSERT_FURTHER, (claim.id, claim.number, *ending))
     return True
 
 
 def amend(connection: sqlite3.Connection, id: int, number: int, error: str) -> None:
     """Keep that what an attempt left to be done has failed."""
-    connection.execute(AMEND_ATTEMPT, (error[-KEPT_ANSWER:], id, number))
+    kept = error[-KEPT_ANSWER:]
+    if number == 1:
+        connection.execute(AMEND_FIRST, (kept, id))
+    else:
+        connection.execute(AMEND_FURTHER, (kept, id, number))
     connection.execute(AMEND_DELIVERY, (id, number))
 
 
 def requeue(connection: sqlite3.Connection, wanted: Wanted) -> list[Left]:
     """Make deliveries due; return them."""
-    found = connection.execute(SELECT_REQUEUED, parameters(wanted)).fetchall()
+    query = SELECT_REQUEUED.format(matches=matches(wanted))
+    found = connection.execute(query, parameters(wanted)).fetchall()
     rows = [Left(*row) for row in found]
     return [row for row in rows if connection.execute(REQUEUE, (row.id,)).rowcount]
 

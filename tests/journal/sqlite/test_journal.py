@@ -1,6 +1,7 @@
 """What the SQLite engine does beside what every engine does."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -10,8 +11,17 @@ import pytest
 
 from hfhooks.errors import JournalError, JournalTaken, UsageError
 from hfhooks.journal import open_journal, open_reading, path_of, url_of
+from hfhooks.journal.sqlite.reading import (
+    SELECT_ATTEMPTS,
+    SELECT_ONE,
+    SELECT_SUMMARIES,
+    SELECT_UNFINISHED,
+    matches,
+    parameters,
+)
+from hfhooks.journal.sqlite.writing import RECOVER, SELECT_CANCELLED, SELECT_REQUEUED
 from hfhooks.model.condition import Condition
-from hfhooks.model.delivery import Wanted
+from hfhooks.model.delivery import UNFINISHED, Wanted
 from tests.harness import until
 from tests.journal.engines import NEW, claimed, finish, record, taken
 
@@ -93,6 +103,68 @@ async def test_the_outcome_counts_even_if_its_start_did_not_reach_the_disk(url: 
     found = await journal.get(1)
     assert found and (found.status, found.attempt_count) == ("succeeded", 2)
     await journal.close()
+
+
+async def test_claims_and_outcomes_wait_for_the_next_commit(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.journal.sqlite.database.SOON", 60)
+    journal = open_journal(url)
+    await record(journal)
+    claim = await claimed(journal)
+    ending = asyncio.ensure_future(finish(journal, claim))
+    await asyncio.sleep(0)
+    assert (await journal.list(Wanted()))[0].status == "queued" and not ending.done()
+    await record(journal)
+    assert await ending and (await journal.list(Wanted(ids=[1])))[0].status == "succeeded"
+    await journal.close()
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_no_id_comes_back_though_everything_is_deleted(
+    url: str, tmp_path: Path, is_killed: bool
+) -> None:
+    journal = open_journal(url)
+    for _ in range(3):
+        await finish(journal, await taken(journal))
+    assert await journal.prune(1e12) == 3
+    if is_killed:  # what is in the files is what a kill leaves
+        shutil.copytree(path_of(url).parent, tmp_path / "copy")
+    await journal.close()
+    left = url_of(tmp_path / "copy" / "journal.db") if is_killed else url
+    journal = open_journal(left)
+    assert (await record(journal)).id == 4
+    await journal.close()
+
+
+RETRYING, ALL_UNFINISHED = Wanted(statuses=("retrying",)), Wanted(statuses=UNFINISHED)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        (SELECT_ONE, None),
+        (SELECT_ATTEMPTS, None),
+        (SELECT_SUMMARIES, ALL_UNFINISHED),
+        (SELECT_SUMMARIES, RETRYING),
+        (SELECT_REQUEUED, RETRYING),
+        (SELECT_CANCELLED, ALL_UNFINISHED),
+        (SELECT_UNFINISHED, ALL_UNFINISHED),
+        *((query, ALL_UNFINISHED) for query in RECOVER.split(";") if query.strip()),
+    ],
+)
+async def test_nothing_looks_at_all_there_is_for_a_few(
+    url: str, query: str, wanted: Wanted | None
+) -> None:
+    await open_journal(url).close()
+    values = parameters(wanted) if wanted else (1,) * query.count("?")
+    explained = f"EXPLAIN QUERY PLAN {query.format(matches=wanted and matches(wanted))}"
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        plan = [step for *_, step in connection.execute(explained, values)]
+    looks = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
+    assert "SEARCH deliveries" in " ".join(looks)
+    assert not [step for step in looks if step.split()[:2] == ["SCAN", "deliveries"]], plan
+    assert not [step for step in looks if step.split()[:2] == ["SCAN", "further_attempts"]], plan
 
 
 async def test_a_failed_disk_is_said_and_nothing_is_acknowledged(url: str) -> None:

@@ -1,6 +1,7 @@
-"""Journals of earlier versions."""
+"""Journals of earlier versions, and of later ones."""
 
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -8,23 +9,45 @@ import pytest
 
 from hfhooks.errors import JournalError
 from hfhooks.journal import open_journal, open_reading, path_of, url_of
-from hfhooks.journal.sqlite.schema import VERSION
+from hfhooks.journal.sqlite.schema import STEPS, VERSION
 from hfhooks.model.delivery import Wanted
+from hfhooks.version import __version__
 from tests.journal.engines import NEW, record
 
-VERSION_2 = (Path(__file__).parent / "version_2.sql").read_text()
-"""As `.dump` shows a journal that the version before has made."""
+EARLIER = sorted(STEPS)
+
+
+def made(folder: Path, version: int) -> str:
+    """Return the URL of a journal as that version has made it, and `.dump` shows it."""
+    path = folder / "journal.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / f"version_{version}.sql").read_text())
+    return url_of(path)
+
+
+def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the name of each column, its type, whether it may be null, its default and its key.
+
+    Earlier versions did not say that a key may not be null.
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")]
+        columns = {name: connection.execute(f"PRAGMA table_info({name})") for name in names}
+        return {
+            name: sorted(
+                (title, kind, key or needed, default, key)
+                for _, title, kind, needed, default, key in rows
+            )
+            for name, rows in columns.items()
+        }
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    path = tmp_path / "journal.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_2)
-    return url_of(path)
+    return made(tmp_path, 2)
 
 
-async def test_one_of_the_version_before_is_brought_up(url: str) -> None:
+async def test_one_of_two_versions_before_is_brought_up(url: str) -> None:
     journal = open_journal(url, retention=None)
     found = {each.id: each for each in await journal.list(Wanted())}
     assert {id: (each.status, each.origin) for id, each in found.items()} == {
@@ -43,7 +66,73 @@ async def test_one_of_the_version_before_is_brought_up(url: str) -> None:
     await journal.close()
 
 
-async def test_one_of_the_version_before_is_read_and_left_as_it_is(url: str) -> None:
+async def test_one_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
+    journal = open_journal(made(tmp_path, 3), retention=None, now=lambda: 30.0)
+    found = {each.id: each.status for each in await journal.list(Wanted())}
+    assert found == {
+        **{1: "succeeded", 2: "failed", 3: "retrying", 4: "queued", 5: "queued", 6: "queued"},
+        **{7: "ignored", 8: "cancelled"},
+    }
+    ends = {id: [a.status for a in await journal.attempts(id)] for id in found}
+    assert ends[1] == ["succeeded"] and ends[2] == ["raised", "crashed", "raised"]
+    assert ends[3] == ["raised"] and ends[4] == ["lost"] and ends[5] == ["crashed", "lost"]
+    assert ends[6] == ends[7] == ends[8] == []
+    [first, *_, last] = await journal.attempts(2)
+    assert (first.number, first.error, last.number, last.error) == (
+        *(1, "Traceback 1"),
+        *(3, "Traceback 3"),
+    )
+    due = await journal.claim({"train": 9}, crashed=9)
+    assert sorted((claim.id, claim.number) for claim in due) == [(4, 2), (5, 3), (6, 1)]
+    assert (await record(journal, NEW)).id == 10  # there was a ninth
+    await journal.close()
+
+
+@pytest.mark.parametrize("version", EARLIER)
+async def test_what_is_brought_up_has_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
+    for url in (made(tmp_path, version), url_of(tmp_path / "new.db")):
+        await open_journal(url).close()
+    assert tables(tmp_path / "journal.db") == tables(tmp_path / "new.db")
+
+
+@pytest.mark.parametrize("version", EARLIER)
+async def test_one_that_is_brought_up_is_kept_as_it_was_beside_it(
+    tmp_path: Path, version: int
+) -> None:
+    await open_journal(made(tmp_path, version)).close()
+    kept = tmp_path / f"journal.db.v{version}"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    await open_journal(url_of(tmp_path / "journal.db")).close()
+    assert [file.name for file in tmp_path.glob("*.v*")] == [kept.name]
+
+
+@pytest.mark.parametrize("version", EARLIER)
+async def test_one_that_cannot_be_brought_up_stays_as_it_is(tmp_path: Path, version: int) -> None:
+    url = made(tmp_path, version)
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        connection.execute("CREATE TABLE meta (something TEXT)")  # it is in the way
+        connection.commit()
+    with pytest.raises(JournalError):
+        open_journal(url)
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+        connection.execute("DROP TABLE meta")
+        connection.commit()
+    await open_journal(url).close()
+
+
+async def test_one_whose_copy_has_no_place_is_left_as_it_is(url: str) -> None:
+    (path_of(url).parent / "journal.db.v2").mkdir()
+    with pytest.raises(JournalError, match="cannot be used"):
+        open_journal(url)
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+async def test_one_of_two_versions_before_is_read_and_left_as_it_is(url: str) -> None:
     before = path_of(url).read_bytes()
     reading = open_reading(url)
     await reading.check()
@@ -61,6 +150,22 @@ async def test_one_of_a_later_version_is_not_called_damaged(url: str) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(JournalError, match=f"has version 99, and this hfhooks knows {VERSION}"):
         open_reading(url)
+
+
+async def test_one_of_a_later_version_says_who_has_made_it(tmp_path: Path) -> None:
+    url = url_of(tmp_path / "journal.db")
+    await open_journal(url).close()
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        connection.execute("UPDATE meta SET made_by = '7.8.9'")
+        connection.commit()
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    for opened in (open_journal, open_reading):
+        with pytest.raises(JournalError) as caught:
+            opened(url)
+        assert str(caught.value) == (
+            f"{path_of(url)} has version {VERSION + 1}, and this hfhooks knows {VERSION}: "
+            f"7.8.9 has made it, and this is {__version__}."
+        )
 
 
 @pytest.mark.parametrize("version", [1, VERSION + 1, 99])
