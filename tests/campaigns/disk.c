@@ -6,6 +6,10 @@
  *
  * DISK_FAULT="sync journal.db-wal 12 5 once" lets the 12th sync of that file fail with errno 5;
  * "write" instead of "sync" strikes writes, "forever" instead of "once" the later ones too.
+ *
+ * A sync covers what was written before it began, when "syncing" is noted with the number of the
+ * thread, as "sync" is at its end. DISK_SLOW is how many microseconds it takes at most, while other
+ * threads go on.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,6 +30,8 @@
 
 static const char *folder;
 static int log_file = -1;
+static int slow;
+static unsigned seed = 1;
 static struct { char operation[8], file[64], times[8]; long at, seen; int error; } fault;
 /* Held over an operation and its line, so that the log has the order of the disk. */
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
@@ -32,6 +39,7 @@ static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 __attribute__((constructor)) static void start(void)
 {
     const char *wanted = getenv("DISK_FAULT"), *log = getenv("DISK_LOG");
+    slow = getenv("DISK_SLOW") ? atoi(getenv("DISK_SLOW")) : 0;
     if (!(folder = getenv("DISK_FOLDER")) || !log)
         abort();
     if ((log_file = REAL(open)(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)) < 0)
@@ -120,8 +128,27 @@ ssize_t pwrite64(int, const void *, size_t, off64_t) __attribute__((alias("pwrit
     return result
 
 #define SYNC(call)                                                                                 \
-    NOTED(is_watched(file, path), strikes("sync", file, path) ? -1 : call, "sync", inode_of(file), \
-          0, "", 0)
+    char path[PATH_MAX];                                                                           \
+    if (!is_watched(file, path))                                                                   \
+        return call;                                                                               \
+    long thread = syscall(SYS_gettid);                                                             \
+    pthread_mutex_lock(&order);                                                                    \
+    int result = strikes("sync", file, path) ? -1 : 0, error = errno;                              \
+    if (!result)                                                                                   \
+        note("syncing", inode_of(file), thread, "", 0);                                            \
+    int pause = slow ? rand_r(&seed) % slow : 0;                                                   \
+    pthread_mutex_unlock(&order);                                                                  \
+    usleep(pause);                                                                                 \
+    if (result) {                                                                                  \
+        errno = error;                                                                             \
+        return result;                                                                             \
+    }                                                                                              \
+    result = call;                                                                                 \
+    pthread_mutex_lock(&order);                                                                    \
+    if (!result)                                                                                   \
+        note("sync", inode_of(file), thread, "", 0);                                               \
+    pthread_mutex_unlock(&order);                                                                  \
+    return result
 
 int fsync(int file) { SYNC(REAL(fsync)(file)); }
 

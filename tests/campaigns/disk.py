@@ -43,6 +43,8 @@ class Node(ABC):
 
     def __init__(self) -> None:
         self.pending: list[Operation] = []
+        self._covered: dict[int, list[Operation]] = {}
+        """What was pending when a sync began, by its thread."""
 
     @abstractmethod
     def copy(self) -> Self: ...
@@ -50,10 +52,15 @@ class Node(ABC):
     @abstractmethod
     def change(self, operation: Operation) -> None: ...
 
-    def sync(self) -> None:
+    def begin_sync(self, thread: int) -> None:
+        self._covered[thread] = list(self.pending)
+
+    def sync(self, thread: int) -> None:
+        covered = {id(operation) for operation in self._covered.pop(thread)}
         for operation in self.pending:
-            self.change(operation)
-        self.pending.clear()
+            if id(operation) in covered:
+                self.change(operation)
+        self.pending = [each for each in self.pending if id(each) not in covered]
 
     def after(self, fate: Fate) -> Self:
         """Return what is found after a power loss."""
@@ -101,7 +108,7 @@ class Folder(Node):
 
 
 class Disk:
-    """The files below a folder that existed before, operation by operation."""
+    """The files below a folder that was empty before, operation by operation."""
 
     def __init__(self, root: Path, history: Iterable[Operation] = ()) -> None:
         self._root = root.stat().st_ino
@@ -110,12 +117,30 @@ class Disk:
         for operation in history:
             self.apply(operation)
 
+    @classmethod
+    def found(cls, root: Path) -> Self:
+        """Return one where what is below the folder now is safe."""
+        disk = cls(root)
+        disk._find(root)
+        return disk
+
+    def _find(self, path: Path) -> int:
+        inode = path.stat().st_ino
+        if path.is_dir():
+            self._folders[path] = inode
+            self._nodes[inode] = Folder({each.name: self._find(each) for each in path.iterdir()})
+        else:
+            self._nodes[inode] = File(path.read_bytes())
+        return inode
+
     def apply(self, operation: Operation) -> None:
         match operation.name:
             case "write" | "truncate":
                 self._nodes[operation.inode].pending.append(operation)
+            case "syncing":
+                self._nodes[operation.inode].begin_sync(operation.number)
             case "sync":
-                self._nodes[operation.inode].sync()
+                self._nodes[operation.inode].sync(operation.number)
             case "failed-sync":
                 # Linux marks the pages clean all the same: no later sync will write them.
                 self._nodes[operation.inode].pending.clear()
@@ -200,7 +225,13 @@ def workspace() -> Iterator[tuple[Path, Path]]:
         yield Path(folder).resolve(), library
 
 
-def watching(library: Path, root: Path, log: Path, fault: str | None = None) -> dict[str, str]:
-    """Return the environment of a process that is watched, and struck by this fault."""
+def watching(
+    library: Path, root: Path, log: Path, fault: str | None = None, slow: float = 0.0
+) -> dict[str, str]:
+    """Return the environment of a process that is watched, and struck by this fault.
+
+    `slow` is how many seconds a sync takes at most.
+    """
     watched = {"LD_PRELOAD": str(library), "DISK_FOLDER": str(root), "DISK_LOG": str(log)}
+    watched["DISK_SLOW"] = str(int(slow * 1e6))
     return watched | ({"DISK_FAULT": fault} if fault else {})

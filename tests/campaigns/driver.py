@@ -18,26 +18,37 @@ from random import Random
 
 from hfhooks.errors import JournalError
 from hfhooks.journal import Journal, open_journal, url_of
-from hfhooks.journal.sqlite import writing
 from hfhooks.model.delivery import Attempt, Claim, Stored, Verdict
+from tests.campaigns.controls import CONTROLS
 from tests.campaigns.disk import Operation
 from tests.journal.engines import NEW, finished
 
 JOURNAL = Path("state", "handlers", "journal.db")
 """Below the watched folder, so that making the journal's folders is watched too."""
 AT_ONCE = (1, 1, 1, 4, 16)
+STILL_RUNNING = (0, 4, 12, 12)
+"""How many may not be finished when the next ones come."""
 SIZES = (200, 50_000)
+TURNS = (0, 5, 20, 50)
+"""Of the loop, until the next ones come: while others are written or synced, too."""
 TIMEOUT = 60
 
 
 def drive(
-    root: Path, env: Mapping[str, str], deliveries: Iterable[int], synchronous: str = "FULL"
+    root: Path,
+    env: Mapping[str, str],
+    deliveries: Iterable[int],
+    control: str = "",
+    start: int = 0,
 ) -> str:
-    """Record so many deliveries, opening the journal once for each number; return complaints."""
+    """Record so many deliveries, opening the journal once for each number; return complaints.
+
+    With a control (`controls`) it acknowledges too early. They are numbered from `start`.
+    """
     numbers = [str(number) for number in deliveries]
     try:
         process = subprocess.run(
-            [sys.executable, "-m", __name__, root / JOURNAL, synchronous, *numbers],
+            [sys.executable, "-m", __name__, root / JOURNAL, control, str(start), *numbers],
             env=os.environ | env,
             cwd=Path(__file__).parents[2],
             capture_output=True,
@@ -71,12 +82,19 @@ async def not_found(path: Path, acked: Iterable[Operation]) -> int:
 
 
 async def record(journal: Journal, numbers: range, log: int) -> None:
-    """Record one delivery after the other, and sometimes several at once."""
+    """Record several deliveries at once, and others before all of these are finished."""
     random = Random(numbers.start)
+    running = set[asyncio.Task[None]]()
     while numbers:
-        count = random.choice(AT_ONCE)
-        await asyncio.gather(*(deliver(journal, number, log) for number in numbers[:count]))
-        numbers = numbers[count:]
+        count, most = random.choice(AT_ONCE), random.choice(STILL_RUNNING)
+        some = [asyncio.ensure_future(deliver(journal, each, log)) for each in numbers[:count]]
+        numbers, running = numbers[count:], running.union(some)
+        while len(running) > most:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*done)
+        for _ in range(random.choice(TURNS)):
+            await asyncio.sleep(0)
+    await asyncio.gather(*running)
 
 
 async def deliver(journal: Journal, number: int, log: int) -> None:
@@ -111,22 +129,10 @@ def note(log: int, name: str, id: int, number: int, data: bytes = b"") -> None:
     os.write(log, f"{name} {id} {number} {len(data)}\n".encode() + data)
 
 
-def acknowledge_early(synchronous: str) -> None:
-    """Make the mutant: the last that is done to a connection before it writes is to sync less."""
-    prepare = writing.prepare
-
-    def prepared(connection: sqlite3.Connection, path: Path) -> None:
-        prepare(connection, path)
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-
-    writing.prepare = prepared
-
-
-async def main(path: Path, synchronous: str, deliveries: Iterable[int]) -> None:
-    if synchronous != "FULL":
-        acknowledge_early(synchronous)
+async def main(path: Path, control: str, start: int, deliveries: Iterable[int]) -> None:
+    if control:
+        CONTROLS[control]()
     log = os.open(os.environ["DISK_LOG"], os.O_WRONLY | os.O_APPEND)
-    start = 0
     for count in deliveries:
         with suppress(JournalError):
             journal = open_journal(url_of(path))
@@ -138,4 +144,4 @@ async def main(path: Path, synchronous: str, deliveries: Iterable[int]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], map(int, sys.argv[3:])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), map(int, sys.argv[4:])))

@@ -1,13 +1,17 @@
 """A short campaign; `make faults` runs the long one."""
 
 import errno
+import shutil
 from collections.abc import Sequence
 
 import pytest
 
-from tests.campaigns.disk import why_not, workspace
+from hfhooks.journal import open_journal, url_of
+from tests.campaigns.disk import operations, watching, why_not, workspace
+from tests.campaigns.driver import JOURNAL, drive
 from tests.campaigns.faults import (
     DATABASE,
+    LOG,
     LOST_WITH_THE_POWER,
     WENT_ON,
     Fault,
@@ -15,6 +19,7 @@ from tests.campaigns.faults import (
     campaign,
     strike,
 )
+from tests.journal.engines import record
 
 pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=f"no disk can fail: {why_not()}"),
@@ -41,11 +46,26 @@ def test_nothing_is_acknowledged_after_a_failed_sync(runs: Sequence[Run]) -> Non
 def test_a_journal_that_cannot_switch_to_the_write_ahead_log_is_not_used(operation: str) -> None:
     fault = Fault(operation, DATABASE, errno.EIO, "once", at=1)
     with workspace() as (folder, library):
-        run = strike(folder, library, "FULL", fault)
+        run = strike(folder, library, "", fault)
     assert run.counts["failed"] == 1 and run.counts["sent"] == 0 and not run.wrong
 
 
+@pytest.mark.parametrize("fault", ["", f"sync {LOG} 1 {errno.EIO} once"])
+async def test_what_a_killed_process_has_left_is_synced_before_anything_else(fault: str) -> None:
+    """Or a power loss could take what the next one has acted upon."""
+    with workspace() as (folder, library):
+        root, log = folder / "disk", folder / "log"
+        journal = open_journal(url_of(folder / "whole" / JOURNAL))
+        await record(journal)
+        shutil.copytree(folder / "whole", root)  # what is in the files is what a kill leaves
+        await journal.close()
+        inodes = [(root / JOURNAL).with_name(name).stat().st_ino for name in (LOG, DATABASE)]
+        assert not drive(root, watching(library, root, log, fault), [1])
+        history = list(operations(log))
+    first = next(operation for operation in history if operation.inode in inodes)
+    assert (first.name, first.inode) == ("failed-sync" if fault else "syncing", inodes[0])
+    assert [each.name for each in history].count("sent") == (0 if fault else 1)
+
+
 def test_the_campaign_sees_what_an_acknowledgement_before_the_sync_loses() -> None:
-    assert any(
-        LOST_WITH_THE_POWER in run.wrong for run in campaign(4, seed=1, synchronous="NORMAL")
-    )
+    assert any(LOST_WITH_THE_POWER in run.wrong for run in campaign(4, seed=1, control="nosync"))
