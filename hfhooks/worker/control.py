@@ -57,7 +57,7 @@ class Control:
         self._outbox = Outbox()
         self._sending = Lock()
         self._is_flush_due = False
-        """The event loop is about to send what waits."""
+        """An event loop is about to send what waits."""
         self._reading = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take: Callable[[Frame, Callable[[], socket.socket]], None] = lambda *_: None
@@ -99,11 +99,12 @@ class Control:
         Where `more_comes` in this turn of the event loop, all of it goes out together.
         """
         self._outbox.put(frame)
-        if not (more_comes and asyncio._get_running_loop() is self._loop and self._loop):
+        loop = asyncio._get_running_loop() if more_comes else None
+        if loop is None:
             self.flush()
         elif not self._is_flush_due:
             self._is_flush_due = True
-            self._loop.call_soon(self.flush)
+            loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what waits to be sent, in whatever thread."""

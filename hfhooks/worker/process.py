@@ -29,6 +29,7 @@ def main() -> None:
 
     stand_in_for_huggingface_hub()
     message = _prepared(control)
+    gc.freeze()  # or the first look for cycles would be in all of that, while a script loads
     gc.enable()
     try:
         load_and_serve(message, control)

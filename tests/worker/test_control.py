@@ -64,6 +64,10 @@ class Gateway:
             self._frames = self._parser.feed(data)
         return self._frames.pop(0)
 
+    def has_more(self, frames: list[Frame]) -> bool:
+        """Tell whether these have come with the last one that was heard."""
+        return self._frames == frames
+
     def reads(self) -> dict[str, Any]:
         """Return what the program reports next."""
         return message_from(self.hears())
@@ -186,3 +190,19 @@ def test_frames_of_many_threads_come_whole_though_there_is_no_room_for_them(
     assert sorted(heard) == [
         Frame(ANSWER, number, bytes([number // 10]) * 100_000) for number in range(40)
     ]
+
+
+TOGETHER = """
+async def main():
+    control.attach(asyncio.get_running_loop(), lambda *_: None)
+    for number in range(3):
+        control.send(Frame(ANSWER, number), more_comes=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_what_is_said_in_one_turn_comes_together(gateway: Gateway) -> None:
+    gateway.start(TOGETHER)
+    assert gateway.hears() == Frame(ANSWER, 0)
+    assert gateway.has_more([Frame(ANSWER, 1), Frame(ANSWER, 2)])

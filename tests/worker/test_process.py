@@ -380,6 +380,25 @@ def test_it_warms_up_unless_a_load_is_waiting(
     assert message_from(frame)["endpoints"][0]["name"] == str(is_warm)
 
 
+def test_what_has_an_answer_has_it_though_the_next_handler_blocks_at_once(
+    line: Line, script: Script, tmp_path: Path
+) -> None:
+    text = "import pathlib, time\nfrom hfhooks import webhook_endpoint\n"
+    text += "@webhook_endpoint\nasync def quick(payload: dict): return 1\n"
+    text += "@webhook_endpoint\nasync def blocks(payload: dict):\n"
+    text += f"    while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    line.load(script(text))
+    outbox = Outbox()
+    for number, name in enumerate(("quick", "blocks"), 1):
+        headers = (("content-type", "application/json"),)
+        claim = Claim(number, Recorded(name, 0.0, "", headers, b"{}"), 1, "")
+        outbox.put(of_attempt(number, claim, None))
+    line.worker.sock.sendall(outbox.take(10_000))  # so that they come in one turn of its loop
+    assert line.next()[:2] == (ANSWER, 1)
+    (tmp_path / "go").touch()
+    wait_until(lambda: line.next()[:2] == (ANSWER, 2))
+
+
 def test_a_page_is_served_on_a_socket_that_comes_with_its_frame(line: Line, script: Script) -> None:
     text = "from hfhooks import WebhooksServer\napp = WebhooksServer()\n"
     text += "@app.fastapi_app.get('/page')\ndef page(): return 'a page'\n"
