@@ -2,7 +2,6 @@
 
 from collections import deque
 from math import inf
-from statistics import median
 
 __all__ = ["ENOUGH", "WINDOW", "Pace"]
 
@@ -51,8 +50,10 @@ class Pace:
         number = len(self._completions)
         if not waiting or (number < ENOUGH and clock < WINDOW):
             return 0.0
-        rate = number / min(clock, WINDOW)
-        return waiting / rate + median(self._durations) if rate else inf
+        if not number:
+            return inf
+        median = sorted(self._durations)[len(self._durations) // 2]
+        return waiting * min(clock, WINDOW) / number + median
 
     def _clock(self, now: float) -> float:
         return self._busy + (now - self._since if self._since is not None else 0.0)
