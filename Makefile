@@ -4,12 +4,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLE := examples/trigger_training.py
 PARALLEL := 3
-BEFORE := HEAD
-ROUNDS := 10
+BEFORE := a62de9a
+ROUNDS := 5
 PYTHONS := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install pythons serve test check format bench bench-before bench-peers crash powerloss faults saves clean
+.PHONY: help install pythons serve test check format bench bench-peers crash powerloss faults saves clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,21 +52,14 @@ format: $(INSTALLED) ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(INSTALLED) ## Measure hfhooks beside its peers
-	$(BIN)/python tests/benchmarks/start.py
-	$(BIN)/python tests/benchmarks/acknowledge.py
-	$(BIN)/python tests/benchmarks/blocked.py
-	$(BIN)/python tests/benchmarks/million.py
-	$(BIN)/python tests/benchmarks/reload.py
-	$(BIN)/python tests/benchmarks/reload.py --heavy
-	$(BIN)/python tests/benchmarks/memory.py
-
-bench-before: $(INSTALLED) ## Measure hfhooks beside an earlier one (BEFORE=commit, ROUNDS=10)
-	$(BIN)/python -m tests.benchmarks.before $(BEFORE) $(ROUNDS)
+bench: $(INSTALLED) ## Measure hfhooks beside its peers and an earlier one (BEFORE=commit, ROUNDS=5)
+	@$(BIN)/python -m tests.benchmarks --before "$(BEFORE)" --rounds $(ROUNDS) $(BENCH)
 
 bench-peers: $(INSTALLED) ## Add the peers that hfhooks can be measured beside to .venv
 	@echo "Installing the peers into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(PYTHON) -m venv $(VENV)/robyn # it wants an older uvloop than ours
+	@$(VENV)/robyn/bin/python -m pip install --quiet --disable-pip-version-check --editable . robyn
 
 crash: $(INSTALLED) ## Kill servers 1,000 times and look for lost deliveries
 	$(BIN)/python tests/campaigns/crash.py 1000 --parallel 3
