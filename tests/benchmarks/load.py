@@ -235,7 +235,9 @@ def main(url: str, *arguments: str) -> None:
         load = closed_load(
             url, int(connections), float(seconds), int(most[0]) if most else FOREVER, body
         )
-    print(json.dumps(vars(uvloop.run(load))))
+    answers = uvloop.run(load)
+    with open(1, "w", closefd=False) as out:  # whole, even where PYTHONUNBUFFERED is set
+        json.dump(vars(answers), out)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from tests.benchmarks.machine import ALL_CORES, LOAD_CORE, SERVER_CORE, cpu, fam
 
 __all__ = ["Failure", "Server", "ask", "served"]
 
-NOT_OURS = ("HFHOOKS_", "WEBHOOK_", "NGROK", "HF_", "UVICORN_", "SPACE_ID", "COVERAGE_")
-"""How variables begin that would set what is measured."""
+NOT_OURS = ("HFHOOKS_", "WEBHOOK_", "NGROK", "HF_", "UVICORN_", "SPACE_ID", "COVERAGE_", "PYTHON")
+"""How variables begin that would set what is measured, or keep it from being compiled once."""
 PATIENCE = 60
 """Seconds for a start, or for what is left of a load."""
 GRACE = 3
