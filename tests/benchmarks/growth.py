@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.benchmarks import load
 from tests.benchmarks.contenders import PAYLOAD, Contender
-from tests.benchmarks.measures import Measure, Numbers, Scale, of_load
+from tests.benchmarks.measures import Measure, Numbers, Scale, Turns, of_load
 from tests.benchmarks.serving import Failure, Server, served
 
 __all__ = ["beside_slow", "blocked", "many_endpoints", "stored", "unfinished"]
@@ -62,7 +62,7 @@ OF_ITS_OWN = {
 """Columns that a copy does not share with its sample."""
 
 
-def in_turns(much: Callable[[], Numbers], nothing: Callable[[], Numbers]) -> Iterator[Numbers]:
+def in_turns(much: Callable[[], Numbers], nothing: Callable[[], Numbers]) -> Turns:
     """Yield what each takes and how many times longer the first one takes, their order changing."""
     while True:
         for is_first in (True, False):
@@ -89,7 +89,7 @@ def blocked(scale: Scale) -> Measure:
     All that may run at once are blocked, and as many wait behind them as take far longer than this.
     """
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         with (
             served(contender, BLOCKING, wait=1) as busy,
             served(contender, BLOCKING, wait=0, status=202) as idle,
@@ -113,7 +113,7 @@ def rested(server: Server, connections: int, requests: int) -> Numbers:
 def stored(scale: Scale) -> Measure:
     """Return what measures acknowledgements with so many deliveries in the journal."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         serve = partial(
             served, contender, contender.scripts[PAYLOAD], status=202, wait=0, **KEEP_ALL
         )
@@ -170,7 +170,7 @@ def copying(connection: sqlite3.Connection) -> Iterator[str]:
 def unfinished(scale: Scale) -> Measure:
     """Return what measures a start with so many deliveries that no handler has finished."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         with TemporaryDirectory(dir=contender.disk, prefix="hfhooks-bench-") as name:
             kept, used = Path(name, "kept"), Path(name, "used")
             kept.mkdir(mode=0o700)
@@ -210,7 +210,7 @@ def of_start(contender: Contender, scale: Scale, journal: str = "") -> Numbers:
 def many_endpoints(scale: Scale) -> Measure:
     """Return what measures the results of one of so many endpoints."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         script = contender.scripts[PAYLOAD]
         with (
             served(contender, script + MANY.format(scale.endpoints)) as many,
@@ -224,7 +224,7 @@ def many_endpoints(scale: Scale) -> Measure:
 def beside_slow(scale: Scale) -> Measure:
     """Return what measures the results of quick handlers beside so many that do not end."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         script = f"{SLOW}{contender.scripts[PAYLOAD]}"
         with (
             served(contender, script, wait=1) as busy,

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count, islice
@@ -27,6 +27,7 @@ __all__ = [
     "Measure",
     "Numbers",
     "Scale",
+    "Turns",
     "commands",
     "memory",
     "results",
@@ -36,7 +37,8 @@ __all__ = [
 ]
 
 Numbers: TypeAlias = dict[str, float]
-Measure: TypeAlias = Callable[[Contender], Iterator[Numbers]]
+Turns: TypeAlias = Generator[Numbers, None, None]
+Measure: TypeAlias = Callable[[Contender], Turns]
 RESULT = '"name": payload.repo.name'
 RATE = 100
 """Requests a second while a script is saved."""
@@ -76,7 +78,7 @@ def results(
 ) -> Measure:
     """Return what measures how many results of a handler are sent a second."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         with served(contender, contender.scripts[handler]) as server:
             while True:
                 yield of_load(server, connections, scale.seconds, body)
@@ -119,7 +121,7 @@ def body_of(size: int) -> bytes:
 def starts(cores: set[int]) -> Measure:
     """Return what measures the milliseconds from a command to its first 200, on these cores."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         while True:
             began = time.perf_counter()
             with served(contender, contender.scripts[PAYLOAD], cores=cores):
@@ -131,7 +133,7 @@ def starts(cores: set[int]) -> Measure:
 def memory(scale: Scale, *, reload: bool) -> Measure:
     """Return what measures the MiB of all processes of a server that has nothing to do."""
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         while True:
             with served(contender, contender.scripts[PAYLOAD], reload=reload) as server:
                 time.sleep(2 * scale.rest)
@@ -147,7 +149,7 @@ def saves(scale: Scale, rate: int = 0) -> Measure:
     close their sockets, which is among what is measured.
     """
 
-    def measure(contender: Contender) -> Iterator[Numbers]:
+    def measure(contender: Contender) -> Turns:
         versions, script = count(1), contender.scripts[PAYLOAD]
         with served(contender, script, reload=True) as server:
             while True:
@@ -175,7 +177,7 @@ def saved(server: Server, script: str, version: int) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def commands(contender: Contender) -> Iterator[Numbers]:
+def commands(contender: Contender) -> Turns:
     """Yield the milliseconds that commands take beside a server."""
     with served(contender, contender.scripts[PAYLOAD]) as server:
         while True:
@@ -193,7 +195,7 @@ def ran(server: Server, *arguments: str) -> float:
 def syncs(scale: Scale) -> Measure:
     """Return what measures how many KB can be added to a file a second, each synced by itself."""
 
-    def measure(disk: Contender) -> Iterator[Numbers]:
+    def measure(disk: Contender) -> Turns:
         sync = os.fsync if sys.platform == "darwin" else os.fdatasync
         with NamedTemporaryFile(dir=disk.disk, prefix="hfhooks-bench-") as file:
             while True:

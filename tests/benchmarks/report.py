@@ -10,7 +10,7 @@ from tests.benchmarks.table import Goal, Results
 
 __all__ = ["as_json", "details", "goals"]
 
-TITLE = f"{'':<40}{'the peer':>11}{'before':>11}{'ratio':>8}{'now':>11}{'ratio':>8}"
+LINE = "{:<40}{:>9}{:>9}{:>7}{:>21}{:>18}   {}"
 
 
 def details(results: Results) -> Iterator[str]:
@@ -30,41 +30,46 @@ def details(results: Results) -> Iterator[str]:
         yield f"  {name:<20} " + "; ".join(parts)
 
 
+def middle(values: Sequence[float]) -> str:
+    return short(median(values)) if values else "-"
+
+
 def spread(values: Sequence[float]) -> str:
     """Return the median, and the quartiles."""
     if len(values) < 2:
-        return short(values[0])
+        return "".join(map(short, values)) or "-"
     low, _, high = quantiles(values, n=4, method="inclusive")
     return f"{short(median(values))} ({short(low)}-{short(high)})"
 
 
-def short(value: float | None) -> str:
-    if value is None:
-        return "-"
+def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def goals(table: Sequence[Results]) -> Iterator[str]:
     """Yield the lines that hold all rows against their goals."""
-    yield f"\n{TITLE}   goal"
+    yield "\n" + LINE.format("", "the peer", "before", "ratio", "now", "ratio", "goal")
     for results in table:
         for goal in results.row.goals:
-            if results.median(NOW, goal.number) is not None:
+            if results.values(NOW, goal.number):
                 yield against(results, goal)
 
 
 def against(results: Results, goal: Goal) -> str:
     number, peer = goal.number, goal.peer
     what = results.row.name + (f": {number}" if number != "value" else "")
-    cells = [short(results.median(peer, number)) if peer else ""]
-    for name in (BEFORE, NOW):
-        cells.append(short(results.median(name, number)))
-        cells.append(short(results.median(name, number, peer)) if peer else "")
-    line = f"{what:<40}{cells[0]:>11}{cells[1]:>11}{cells[2]:>8}{cells[3]:>11}{cells[4]:>8}"
-    reached = results.median(NOW, number, peer)
+    own = results.values(NOW, number, peer)
+    verdict = "-" if not own else "yes" if goal.is_reached_by(median(own)) else "no"
     unit = f" of {peer}" if peer not in (BASELINE, None) else "" if peer else f" {goal.unit}"
-    verdict = "-" if reached is None else "yes" if goal.is_reached_by(reached) else "no"
-    return f"{line}   {goal.sign} {goal.limit:g}{unit}: {verdict}"
+    return LINE.format(
+        what,
+        middle(results.values(peer, number)) if peer else "",
+        middle(results.values(BEFORE, number)),
+        middle(results.values(BEFORE, number, peer)) if peer else "",
+        spread(results.values(NOW, number)),
+        spread(own) if peer else "",
+        f"{goal.sign} {goal.limit:g}{unit}: {verdict}",
+    )
 
 
 def as_json(about: Mapping[str, Any], table: Sequence[Results]) -> str:

@@ -89,7 +89,7 @@ def play(
     errors = []
     with ExitStack() as stack:
         turns = {
-            each.name: stack.enter_context(closing(row.measure(each)))  # type: ignore[type-var]
+            each.name: stack.enter_context(closing(row.measure(each)))
             for each in contenders
             if each.name in row.names
         }

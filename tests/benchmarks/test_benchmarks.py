@@ -12,7 +12,7 @@ import pytest
 from tests.benchmarks import report
 from tests.benchmarks.contenders import BASELINE, BEFORE, NOW
 from tests.benchmarks.load import PAYLOAD, ROOT
-from tests.benchmarks.measures import Numbers, body_of
+from tests.benchmarks.measures import Numbers, body_of, commands
 from tests.benchmarks.table import Goal, Results, Row
 from tests.harness import wait_until
 
@@ -77,7 +77,7 @@ def results(**numbers: list[float]) -> Results:
     turns: dict[str, list[Numbers]] = {
         name: [{"value": value} for value in values] for name, values in numbers.items()
     }
-    return Results(Row("results", lambda _: iter([]), list(numbers), [GOAL], "/s"), turns)
+    return Results(Row("results", commands, list(numbers), [GOAL], "/s"), turns)
 
 
 def test_a_ratio_is_that_of_the_same_turn() -> None:
