@@ -18,7 +18,7 @@ from typing import Any
 from tests.benchmarks import load
 from tests.benchmarks.contenders import PAYLOAD, Contender
 from tests.benchmarks.measures import Measure, Numbers, Scale, Turns, of_load
-from tests.benchmarks.serving import Failure, Server, served
+from tests.benchmarks.serving import Server, served
 
 __all__ = ["beside_slow", "blocked", "many_endpoints", "stored", "unfinished"]
 
@@ -186,7 +186,7 @@ def leave_unfinished(contender: Contender, journal: Path, number: int) -> None:
     """Record so many deliveries that are not finished when their server is killed."""
     with served(contender, STUCK, wait=0, status=202, journal=url_of(journal)) as server:
         if load.send(server.url, 16, 60, number).failed:
-            raise Failure(f"{contender.name} does not take {number} deliveries")
+            raise load.Failure(f"{contender.name} does not take {number} deliveries")
         server.end(signal.SIGKILL)
 
 
@@ -241,5 +241,5 @@ def taken(server: Server, scale: Scale) -> Numbers:
     """Return the milliseconds that a result takes where 16 connections wait for theirs."""
     numbers = of_load(server, 16, scale.seconds)
     if not numbers["value"]:
-        raise Failure(f"{server.contender.name} has sent no result: {numbers}")
+        raise load.Failure(f"{server.contender.name} has sent no result: {numbers}")
     return {"value": 1000 / numbers["value"], "failed": numbers["failed"]}

@@ -12,12 +12,13 @@ beside what is measured. It costs about 20 µs of CPU a request, as `wrk` does.
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -34,6 +35,10 @@ PAYLOAD = (ROOT / "tests/payloads/pr_create_v3_docs.json").read_bytes()
 FOREVER = 10**9
 PATIENCE = 60
 """Seconds that the load waits for the last answers."""
+
+
+class Failure(Exception):
+    """A contender did not do what is measured."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,15 @@ class Answers:
 def send(
     url: str, connections: int, seconds: float, requests: int = FOREVER, body: bytes = PAYLOAD
 ) -> Answers:
-    """Send a load and return what came back."""
-    return Answers.from_json(told(url, connections, seconds, requests, body=body))
-
-
-def told(*arguments: object, body: bytes) -> bytes:
-    """Return what the process prints that gets these arguments, and the body."""
-    with process(*arguments) as running:
+    """Send a load and return what came back. Raises `Failure` where nothing did."""
+    with process(url, connections, seconds, requests) as running:
         out, _ = running.communicate(body)
-    assert running.returncode == 0, f"the load to {arguments[0]} has failed"
-    return out
+    if running.returncode:
+        raise Failure(f"a load could not be sent to {url}")
+    answers = Answers.from_json(out)
+    if not answers.latencies:
+        raise Failure(f"{url} gives no answer: {answers.statuses}")
+    return answers
 
 
 @contextmanager
@@ -97,13 +101,30 @@ def process(*arguments: object) -> Iterator["subprocess.Popen[bytes]"]:
     """Run this module; it is ended with the block, and Ctrl-C is not for it."""
     command = [sys.executable, "-m", __name__, *map(str, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=pipe, stdout=pipe, start_new_session=True
-    ) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
+    with ExitStack() as stack:
+        with uninterrupted():
+            running = stack.enter_context(
+                subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, start_new_session=True)
+            )
+            stack.callback(running.kill)
+        yield running
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until what is started here has an owner, who ends it."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def requests_to(path: str, body: bytes) -> Iterator[tuple[bytes, bytes]]:

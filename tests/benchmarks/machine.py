@@ -14,6 +14,7 @@ __all__ = [
     "ALL_CORES",
     "LOAD_CORE",
     "SERVER_CORE",
+    "busy",
     "cpu",
     "describe",
     "family",
@@ -65,6 +66,13 @@ def _nanoseconds(schedstat: Path) -> int:
     with suppress(OSError):  # the thread has ended
         return int(schedstat.read_text().split()[0])
     return 0
+
+
+def busy() -> float:
+    """Return the microseconds that all cores have worked, for whomever."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0)
+    return float(sum(times[:8]) - idle) * 1e6  # behind these is what they hold already
 
 
 def pss(pid: int) -> float:

@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 from tests.benchmarks import load
 from tests.benchmarks.contenders import NOW, PAYLOAD, Contender
-from tests.benchmarks.machine import pss
-from tests.benchmarks.serving import PATIENCE, Failure, Server, ask, served
+from tests.benchmarks.load import Failure
+from tests.benchmarks.machine import busy, pss
+from tests.benchmarks.serving import PATIENCE, Server, ask, served
 
 __all__ = [
     "FULL",
@@ -91,12 +92,13 @@ def of_load(
 ) -> Numbers:
     """Send a load, wait until what it has left is worked off, and return what both cost."""
     server.share_cores()
-    before = server.used()
+    began, worked, before = time.perf_counter(), busy(), server.used()
     answers = load.send(server.url, connections, seconds, body=body)
     server.await_rest()
-    first, others = (
-        (now - then) / max(1, answers.sent) for then, now in zip(before, server.used(), strict=True)
-    )
+    after = server.used()
+    first, others = ((now - then) / answers.sent for then, now in zip(before, after, strict=True))
+    ours = (first + others + answers.cpu) * answers.sent
+    elsewhere = (busy() - worked - ours) / (time.perf_counter() - began) / 1e6
     return {
         "value": answers.rate(200),
         "202s/s": answers.rate(202),
@@ -106,6 +108,7 @@ def of_load(
         "load µs": answers.cpu,
         "p50 ms": answers.percentile(50),
         "p99 ms": answers.percentile(99),
+        "cores elsewhere": max(0, elsewhere),
     }
 
 

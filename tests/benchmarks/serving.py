@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import psutil
 
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.load import PAYLOAD
+from tests.benchmarks.load import PAYLOAD, Failure, uninterrupted
 from tests.benchmarks.machine import ALL_CORES, LOAD_CORE, SERVER_CORE, cpu, family, on_cores, pin
 
-__all__ = ["Failure", "Server", "ask", "served"]
+__all__ = ["Server", "ask", "served"]
 
 NOT_OURS = ("HFHOOKS_", "WEBHOOK_", "NGROK", "HF_", "UVICORN_", "SPACE_ID", "COVERAGE_", "PYTHON")
 """How variables begin that would set what is measured, or keep it from being compiled once."""
@@ -28,12 +28,9 @@ PATIENCE = 60
 GRACE = 3
 """Seconds to end in."""
 LOOK = 0.1
-"""Seconds over which a server uses less than this part of a core if it does nothing."""
-AT_REST = 0.05
-
-
-class Failure(Exception):
-    """A contender did not do what is measured."""
+"""Seconds over which a server uses less than this part of a core if nothing is left: Gradio looks
+what there is all the time."""
+AT_REST = 0.2
 
 
 @dataclass(frozen=True)
@@ -119,13 +116,15 @@ def served(
     Settings of hfhooks are set by the environment, so that the others need not know them; and
     without `cores` it may use them all.
     """
-    with TemporaryDirectory(dir=contender.disk, prefix="hfhooks-bench-") as name:
-        server = started(contender, script, Path(name), cores, settings)
-        try:
-            server.await_first(status)
-            yield server
-        finally:
-            server.end()
+    with (
+        TemporaryDirectory(dir=contender.disk, prefix="hfhooks-bench-") as name,
+        ExitStack() as stack,
+    ):
+        with uninterrupted():
+            server = started(contender, script, Path(name), cores, settings)
+            stack.callback(server.end)
+        server.await_first(status)
+        yield server
 
 
 def started(

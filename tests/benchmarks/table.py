@@ -17,9 +17,9 @@ from tests.benchmarks.contenders import (
     REQUEST,
     Contender,
 )
+from tests.benchmarks.load import Failure
 from tests.benchmarks.machine import ALL_CORES, SERVER_CORE
 from tests.benchmarks.measures import Measure, Numbers, Scale
-from tests.benchmarks.serving import Failure
 
 __all__ = ["Goal", "Results", "Row", "play", "rows"]
 
