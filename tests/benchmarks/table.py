@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from statistics import median
 
 from tests.benchmarks import growth, measures
 from tests.benchmarks.contenders import (
@@ -75,10 +74,6 @@ class Results:
         if peer is None:
             return own
         return [a / b for a, b in zip(own, self.values(peer, number), strict=False) if b]
-
-    def median(self, name: str, number: str = "value", peer: str | None = None) -> float | None:
-        values = self.values(name, number, peer)
-        return median(values) if values else None
 
 
 def play(
