@@ -16,17 +16,18 @@ LINE = "{:<40}{:>9}{:>9}{:>7}{:>21}{:>18}   {}"
 def details(results: Results) -> Iterator[str]:
     """Yield the lines of one row: each contender's median, quartiles, and what belongs to it."""
     row = results.row
+    wanted = {goal.number for goal in row.goals}
     yield f"\n{row.name}"
     for name, turns in results.numbers.items():
         parts = []
         for number in turns[0]:
             values = results.values(name, number)
             if number == "value":
-                parts.append(spread(values) + row.unit.rjust(4))
+                parts.append(f"{spread(values)} {row.unit}")
                 if name != BASELINE and (ratios := results.values(name, peer=BASELINE)):
-                    parts.append(f"{spread(ratios)} x FastAPI")
+                    parts.append(f"{spread(ratios)} x {BASELINE}")
             elif any(values):
-                parts.append(f"{number} {short(median(values))}")
+                parts.append(f"{number} {spread(values) if number in wanted else middle(values)}")
         yield f"  {name:<20} " + "; ".join(parts)
 
 
