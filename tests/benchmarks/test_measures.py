@@ -28,17 +28,11 @@ def benchmark(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     "name",
     [
         "results, 16",
-        "added",
-        "two cores",
         pytest.param(
             "with reload", marks=pytest.mark.skipif(sys.platform != "linux", reason="PSS")
         ),
-        "commands",
         "requests/s",
         "blocked",
-        "unfinished",
-        "endpoints",
-        "slow",
         "stored",
     ],
 )
