@@ -43,14 +43,9 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
-        self._all = Lane()
-        """Of all of them together."""
+        self.running = 0
+        """How many handlers run now, of all of them."""
         self._in_quarantine = 0
-
-    @property
-    def running(self) -> int:
-        """How many handlers run now."""
-        return self._all.running
 
     @property
     def quarantine(self) -> int:
@@ -87,17 +82,15 @@ class Lanes:
         else:
             takes = not lane.waiting and lane.arriving - lane.taken < lane.room
             answer_in = lane.pace.answer_in(now, lane.behind)
-        for each in (lane, self._all):
-            each.arriving += 1
-            each.taken += takes
+        lane.arriving += 1
+        lane.taken += takes
         return takes, answer_in
 
     def arrived(self, name: str, now: float, *, was_taken: bool, waits: bool) -> None:
         """Give back the place of one that has arrived, and may have to wait for its turn."""
         lane = self._lanes[name]
-        for each in (lane, self._all):
-            each.arriving -= 1
-            each.taken -= was_taken
+        lane.arriving -= 1
+        lane.taken -= was_taken
         if waits:
             lane.waiting += 1
             lane.pace.waits(now, is_busy=True)
@@ -108,15 +101,15 @@ class Lanes:
         if has_waited:
             lane.waiting = max(0, lane.waiting - 1)
             lane.pace.waits(now, is_busy=lane.waiting > 0)
-        for each in (lane, self._all):
-            each.running += 1
+        lane.running += 1
+        self.running += 1
         self._in_quarantine += claim.delivery.crashed > 0
 
     def ended(self, claim: Claim, now: float, duration: float) -> None:
         """Count it no more; it took so many seconds."""
         lane = self._lanes[claim.delivery.endpoint]
-        for each in (lane, self._all):
-            each.running -= 1
+        lane.running -= 1
+        self.running -= 1
         lane.pace.ended(now, duration)
         self._in_quarantine -= claim.delivery.crashed > 0
 

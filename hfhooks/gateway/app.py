@@ -92,10 +92,16 @@ class Gateway:
 
     def respond(self, request: Request) -> None:
         """See to what a request asks, and answer it, now or later."""
+        self.take_step(request, self._begin, request)
+
+    def take_step(self, request: Request, step: Callable[..., None], *args: Any) -> None:
+        """Take a step towards an answer; whatever it raises is answered."""
         try:
-            self._begin(request)
+            step(*args)
         except Refusal as refusal:
             self.refuse(request, refusal)
+        except Exception as error:  # noqa: BLE001 # of this request alone
+            request.fail(error)
 
     def refuse(self, request: Request, refusal: Refusal) -> None:
         """Answer that a request is not accepted."""
@@ -110,7 +116,7 @@ class Gateway:
         if isinstance(request, Passed):  # and nobody is there to take it
             raise Refusal(503, "unavailable", STARTING)
         if self.paths.may_appear(request.path):
-            self.paths.when_known(partial(self._admit_late, request))
+            self.paths.when_known(partial(self.take_step, request, self._admit, request))
         elif answer := self._own_answer(request):
             request.answer(answer)
         else:
@@ -125,14 +131,6 @@ class Gateway:
             self._admission.check(request, endpoint)
         check_media_type(endpoint, request.fields)
         request.read(Exchange(self, request, endpoint, is_owner).record)
-
-    def _admit_late(self, request: Request) -> None:
-        try:
-            self._admit(request)
-        except Refusal as refusal:
-            self.refuse(request, refusal)
-        except Exception as error:  # noqa: BLE001 # of this request alone
-            request.fail(error)
 
     def _own_answer(self, request: Request) -> Answer | None:
         """Return what we say ourselves, None where that is up to an endpoint."""

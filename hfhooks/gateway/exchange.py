@@ -1,7 +1,7 @@
 """One request to an endpoint, from its head to its answer, step by step."""
 
 from collections.abc import Callable
-from typing import Concatenate, NoReturn, ParamSpec, Protocol
+from typing import Any, NoReturn, Protocol
 
 from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
 from hfhooks.gateway.answers import accepted, for_owner, with_outcome
@@ -22,7 +22,6 @@ __all__ = ["Exchange", "Surroundings"]
 ORIGINS = ("replay", "trigger")
 """What an owner may say a delivery comes from."""
 UNAVAILABLE = {"retry-after": "60"}
-P = ParamSpec("P")
 
 
 class Surroundings(Protocol):
@@ -37,19 +36,14 @@ class Surroundings(Protocol):
 
     def refuse(self, request: Request, refusal: Refusal) -> None: ...
 
+    def take_step(self, request: Request, step: Callable[..., None], *args: Any) -> None: ...
 
-def _step(
-    method: Callable[Concatenate["Exchange", P], None],
-) -> Callable[Concatenate["Exchange", P], None]:
+
+def _step(method: Callable[..., None]) -> Callable[..., None]:
     """Answer the sender whatever comes of a step."""
 
-    def step(self: "Exchange", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Refusal as refusal:
-            self.gateway.refuse(self.request, refusal)
-        except Exception as error:  # noqa: BLE001 # of this request alone
-            self.request.fail(error)
+    def step(self: "Exchange", *args: Any) -> None:
+        self.gateway.take_step(self.request, method, self, *args)
 
     return step
 

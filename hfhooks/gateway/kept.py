@@ -1,16 +1,10 @@
 """Senders that are kept for the outcome, each for the same time."""
 
 import asyncio
-from typing import Protocol
+
+from hfhooks.model.host import Sender
 
 __all__ = ["Kept"]
-
-
-class Waiting(Protocol):
-    """Who is kept."""
-
-    def waits_in_vain(self) -> None:
-        """Answer without an outcome: there will be none in time."""
 
 
 class Kept:
@@ -22,20 +16,20 @@ class Kept:
     def __init__(self, wait: float, most: int) -> None:
         self.wait = wait
         self._most = most
-        self._until: dict[Waiting, float] = {}
+        self._until: dict[Sender, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def may_add(self, answer_in: float) -> bool:
         """Tell whether one may be kept whose answer is expected in so many seconds."""
         return 0 < self.wait >= answer_in and len(self._until) < self._most
 
-    def add(self, one: Waiting) -> None:
+    def add(self, one: Sender) -> None:
         loop = asyncio.get_running_loop()
         self._until[one] = loop.time() + self.wait
         if self._timer is None:
             self._timer = loop.call_later(self.wait, self._look)
 
-    def remove(self, one: Waiting) -> None:
+    def remove(self, one: Sender) -> None:
         """Keep one no longer."""
         self._until.pop(one, None)
 

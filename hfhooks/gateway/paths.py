@@ -68,14 +68,15 @@ class Paths:
 
     def endpoint_at(self, path: str) -> Endpoint:
         """Return the endpoint at a path. Raises `Refusal` where there is none, or none any more."""
+        if not path.startswith(PREFIX):
+            raise Refusal(404, "not_found")
         if self.may_appear(path):
             raise Refusal(503, "starting", STARTING)
-        if self._is_stopping and path.startswith(PREFIX):
+        if self._is_stopping:
             raise Refusal(503, "stopping", STARTING)
-        endpoint = self._find(path) if path.startswith(PREFIX) else None
-        if endpoint is None:
-            raise Refusal(404, "not_found")
-        return endpoint
+        if endpoint := self._find(path):
+            return endpoint
+        raise Refusal(404, "not_found")
 
     def _know(self) -> None:
         self._are_known = True

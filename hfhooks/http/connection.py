@@ -58,10 +58,6 @@ class Connection(asyncio.Protocol):
         """Set the deadline: what is awaited may take so many seconds from now on."""
         self.deadline = self._loop.time() + seconds
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """Make a call in the next turn of the loop."""
-        self._loop.call_soon(call)
-
     def expire(self) -> None:
         """Give up what has not arrived in time."""
         self.deadline = inf

@@ -11,7 +11,7 @@ from hfhooks.http.messages import Answer, Request, encoded
 from hfhooks.http.parser import Parser, State
 from hfhooks.http.passage import Passed, SiteGone
 from hfhooks.model.refusal import Refusal
-from hfhooks.tasks import Tasks
+from hfhooks.tasks import Tasks, soon
 
 __all__ = ["TAKE_WITHIN", "Answering", "Timed", "Turns"]
 
@@ -38,8 +38,6 @@ class Timed(Protocol):
     deadline: float
 
     def allow(self, seconds: float) -> None: ...
-
-    def soon(self, call: Callable[[], None]) -> None: ...
 
 
 class Turns:
@@ -176,7 +174,7 @@ class Turns:
         if self.is_choked:
             self._transport.pause_reading()
         elif self._waiting:
-            self._connection.soon(self._next)  # not here: there may be thousands
+            soon(self._next)  # not here: there may be thousands
         elif not self._transport.is_reading():
             self._transport.resume_reading()
 

@@ -274,9 +274,6 @@ async def _answer(running: _Running, request: Request, receive: ASGI) -> Answer:
     try:
         running.gateway.respond(request)
         return await asked.answer
-    except Exception as error:  # noqa: BLE001 # of this request alone
-        request.fail(error)
-        return await asked.answer
     finally:
         request.forget()
         for each in reading:

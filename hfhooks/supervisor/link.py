@@ -5,12 +5,10 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from hfhooks.worker.frames import PAGE, Frame, Malformed, Outbox, Parser
+from hfhooks.worker.frames import PAGE, READ, Frame, Malformed, Outbox, Parser
 
 __all__ = ["Link"]
 
-READ = 64 * 1024
-"""Bytes that are read at once; room for more of them takes longer to get than most reads."""
 SIZE = 256 * 1024
 """Bytes that are written at once."""
 

@@ -21,6 +21,7 @@ from hfhooks.worker.frames import (
     ALIVE,
     LOAD,
     PING,
+    READ,
     STOP,
     Frame,
     Malformed,
@@ -31,8 +32,6 @@ from hfhooks.worker.frames import (
 
 __all__ = ["Control", "end_by"]
 
-READ = 64 * 1024
-"""Bytes that are read at once; room for more of them takes longer to get than most reads."""
 MOST_SOCKETS = 32
 """Sockets that come at once."""
 log = logging.getLogger(__name__)

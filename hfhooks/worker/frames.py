@@ -26,6 +26,7 @@ __all__ = [
     "PING",
     "PRELOAD",
     "PRELOADED",
+    "READ",
     "READY",
     "SERVED",
     "STOP",
@@ -55,6 +56,8 @@ HEADER = struct.Struct(">IBI")
 HEAD = struct.Struct(">I")
 PIECE = 64 * 1024
 """Bytes of a piece."""
+READ = 64 * 1024
+"""Bytes that are read at once; room for more of them takes longer to get than most reads."""
 LONGEST = 128 * 1024 * 1024
 """Bytes of a frame: a body, or an answer, and what comes with it."""
 

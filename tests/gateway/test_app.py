@@ -265,9 +265,8 @@ async def test_the_owner_is_shown_an_answer_as_it_is_recorded(gateway: Any) -> N
     assert answer.json() == {"secret": "***"}
 
 
-async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
-    gateway: Any, dispatcher: Dispatcher
-) -> None:
+def held() -> asyncio.Event:
+    """Declare an endpoint that handles one delivery at a time, when the event is set."""
     go_on = asyncio.Event()
 
     @webhook_endpoint(max_concurrency=1)
@@ -275,6 +274,13 @@ async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
         await go_on.wait()
         return "done"
 
+    return go_on
+
+
+async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
+    gateway: Any, dispatcher: Dispatcher
+) -> None:
+    go_on = held()
     http = await gateway(wait=60)
     posts = [http.post("/webhooks/slow", content=PULL, headers=JSON) for _ in range(3)]
     answers = asyncio.gather(*posts)
@@ -286,13 +292,7 @@ async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
 async def test_no_more_senders_are_kept_than_there_is_room_for(
     gateway: Any, dispatcher: Dispatcher, reports: Reports
 ) -> None:
-    go_on = asyncio.Event()
-
-    @webhook_endpoint(max_concurrency=1)
-    async def slow(payload: dict[str, Any]) -> str:
-        await go_on.wait()
-        return "done"
-
+    go_on = held()
     http = await gateway(wait=60, most_kept=1)
     first = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
     await until(lambda: dispatcher.running)

@@ -6,6 +6,8 @@ from math import inf
 import pytest
 
 from hfhooks.gateway.kept import Kept
+from hfhooks.model.delivery import Claim, Verdict
+from hfhooks.model.ending import Ending
 from tests.harness import until
 
 
@@ -13,6 +15,9 @@ class Sender:
     def __init__(self, kept: Kept) -> None:
         self.kept, self.left_at = kept, 0.0
         kept.add(self)
+
+    def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
+        raise AssertionError("nobody tells")
 
     def waits_in_vain(self) -> None:
         self.kept.remove(self)
