@@ -67,6 +67,8 @@ class Reports:
 class WiredWorker:
     """Calls handlers on this loop; all that it hears and says goes through frames."""
 
+    is_gone = False
+
     def __init__(self, call: Calls, tasks: Tasks) -> None:
         self._call, self._tasks = call, tasks
 

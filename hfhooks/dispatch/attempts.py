@@ -16,6 +16,10 @@ __all__ = ["Attempts", "Running", "Worker"]
 class Worker(Protocol):
     """Where handlers are called."""
 
+    @property
+    def is_gone(self) -> bool:
+        """It has ended, and calls nothing any more."""
+
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         """Have the handler called that a claim is for, once, and call back with how that ended.
 

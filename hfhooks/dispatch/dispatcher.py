@@ -64,7 +64,7 @@ class Dispatcher:
 
     @property
     def has_worker(self) -> bool:
-        return self._worker is not None
+        return self._worker is not None and not self._worker.is_gone
 
     @property
     def running(self) -> int:
@@ -96,7 +96,7 @@ class Dispatcher:
     def expect(self, endpoint: str) -> "Turn":
         """Keep a turn for a delivery until it has arrived."""
         takes, answer_in = self._lanes.expect(endpoint, self._clock())
-        can_take = takes and self._worker is not None and not self._is_draining
+        can_take = takes and self._ready_worker is not None
         return Turn(self, endpoint, takes, can_take, answer_in)
 
     def arrived(self, turn: "Turn", stored: Stored | None, sender: Sender | None) -> None:
@@ -128,6 +128,11 @@ class Dispatcher:
         await self.outcomes.written()
         self._worker = None
 
+    @property
+    def _ready_worker(self) -> Worker | None:
+        """Where handlers may be called now: what begins on one that is gone counts as crashed."""
+        return self._worker if self.has_worker and not self._is_draining else None
+
     async def _dispatch(self) -> None:
         while True:
             await self._changed.wait()
@@ -140,7 +145,7 @@ class Dispatcher:
     async def _begin_some(self) -> bool:
         """Begin what is due and has room; tell whether there may be more of it."""
         room = self._lanes.room()
-        if not room or self._worker is None or self._is_draining:
+        if not room or self._ready_worker is None:
             return False
         claims = await self._journal.claim(room, self._lanes.quarantine)
         late = [claim for claim in claims if not self._begin(claim, has_waited=True)]
@@ -151,12 +156,13 @@ class Dispatcher:
     def _begin(self, claim: Claim, *, has_waited: bool) -> bool:
         """Call a handler; tell whether that can be done now."""
         endpoint = self._lanes.endpoint(claim.delivery.endpoint)
-        if self._worker is None or endpoint is None or self._is_draining:
+        worker = self._ready_worker
+        if worker is None or endpoint is None:
             return False
         running = Running(claim, endpoint, self._now())
         self._lanes.begun(claim, self._clock(), has_waited=has_waited)
         try:
-            self._attempts.begin(self._worker, running)
+            self._attempts.begin(worker, running)
         except Exception as error:  # noqa: BLE001 # of this delivery alone
             fault = Fault("calling a handler", error)
             self._tasks.report(fault)

@@ -205,6 +205,8 @@ class _Parts:
 class _LoopWorker:
     """Calls handlers on the running loop; see `dispatch.attempts.Worker`."""
 
+    is_gone = False
+
     def __init__(self, call: Calls, tasks: Tasks) -> None:
         self._call, self._tasks = call, tasks
         self._running: set[asyncio.Task[None]] = set()

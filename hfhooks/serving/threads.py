@@ -43,6 +43,9 @@ class ThreadWorker:
     ends the thread.
     """
 
+    is_gone = False
+    """Where its thread ends, the server does."""
+
     def __init__(self, registry: Registry, host: WorkHost, tasks: Tasks) -> None:
         self._registry = registry
         self._host, self._tasks = host, tasks

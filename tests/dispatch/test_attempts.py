@@ -15,6 +15,8 @@ GOOD, RAISED, INTERRUPTED = Ending("answered", 200), Ending("raised"), Ending("i
 class HeldWorker:
     """Has been asked, and ends each call when a test says so."""
 
+    is_gone = False
+
     def __init__(self) -> None:
         self.secrets: list[str | None] = []
         self._ended: dict[int, Callable[[Ending], None]] = {}

@@ -33,7 +33,7 @@ class FakeWorker:
         self.secrets: list[str | None] = []
         self.at_once: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
-        self.holds = False
+        self.holds = self.is_gone = False
         self._held: list[Callable[[], None]] = []
 
     @property
@@ -233,6 +233,30 @@ async def test_who_comes_behind_quick_handlers_may_wait_and_behind_slow_ones_not
     await until(lambda: len(reports.finished) == 3)
     assert dispatcher.expect("train").answer_in == 0
     await dispatcher.drain(grace=0)
+
+
+async def test_nothing_is_begun_on_a_worker_that_has_ended(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    worker = FakeWorker(CRASHED)
+    worker.holds = True
+    dispatcher.use(worker, train(max_concurrency=1))
+    senders = [await submit() for _ in range(3)]
+    await until(lambda: worker.claims)
+    worker.is_gone = True
+    worker.let_go()
+    await settle(journal)
+    senders.append(await submit())
+    await settle(journal)
+    assert len(worker.claims) == 1 and not dispatcher.has_worker
+    another = FakeWorker()
+    dispatcher.use(another, train())
+    assert [await sender.status() for sender in senders] == ["succeeded"] * 4
+    await settle(journal)
+    assert [await statuses(journal, id) for id in (1, 2, 3, 4)] == [
+        ["crashed", "succeeded"],
+        *[["succeeded"]] * 3,
+    ]
 
 
 async def test_a_handler_gets_the_delivery_as_it_came_and_the_secret_of_now(

@@ -204,6 +204,8 @@ async def test_a_claim_that_cannot_be_given_back_is_told(
 class Asked:
     """A worker that is lost before it is asked."""
 
+    is_gone = False
+
     def attempt(self, *given: Any) -> None:
         raise AssertionError
 
