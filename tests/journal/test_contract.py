@@ -379,6 +379,15 @@ async def test_what_was_left_after_the_answer_may_fail(journal: Journal) -> None
 # What is due later
 
 
+async def test_what_its_owner_wants_run_comes_first_for_the_next_host_too(engine: Engine) -> None:
+    journal = await engine.open()
+    claims = [await taken(journal) for _ in range(2)]
+    await finish(journal, claims[1], "failed")
+    assert await journal.requeue(Wanted(ids=[2])) == [2]
+    another = await engine.succeed(journal)
+    assert [claim.id for claim in await another.claim({"train": 1})] == [2]
+
+
 async def test_what_is_due_later_is_taken_later(engine: Engine, journal: Journal) -> None:
     await finish(journal, await taken(journal), "retrying", retry_after=60.0)
     [summary] = await journal.list(Wanted())

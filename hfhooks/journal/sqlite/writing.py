@@ -71,7 +71,7 @@ WHERE status IN ('failed', 'retrying') AND {{matches}} ORDER BY id
 """
 # Not where the Hub has sent it again meanwhile.
 REQUEUE = """
-UPDATE OR IGNORE deliveries SET status = 'queued', due_at = NULL, is_pause_asked = 0
+UPDATE OR IGNORE deliveries SET status = 'queued', due_at = 0, is_pause_asked = 0
 WHERE id = ? AND status IN ('failed', 'retrying')
 """
 SELECT_CANCELLED = f"SELECT id FROM deliveries WHERE {UNFINISHED} AND {MATCHES} ORDER BY id"
