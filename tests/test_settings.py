@@ -62,8 +62,8 @@ def test_every_setting_can_come_from_the_environment(
     ("text", "words"),
     [
         ("[tool.hfhooks]\nprot = 1", "[tool.hfhooks] has no setting 'prot', did you mean 'port'?"),
-        ("[tool.hfhooks]\nport = 'x'", "port: Input should be a valid integer"),
-        ("[tool.hfhooks]\nport = 'x'", "(from [tool.hfhooks])"),
+        ("[tool.hfhooks]\nport = 'x'", "[tool.hfhooks] port = 'x': a port is a number."),
+        ("[tool.hfhooks]\nwatch = [1]", "[tool.hfhooks] watch = [1]: a path is needed."),
         ("[tool.hfhooks\n", "pyproject.toml: "),
         ("[tool]\nhfhooks = 'x'", "[tool.hfhooks] is no table."),
         ("tool = 3", "[tool.hfhooks] is no table."),
@@ -83,7 +83,7 @@ def test_a_wrong_variable_is_named(
     pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("HFHOOKS_PORT", value)
-    with pytest.raises(UsageError, match=r"port: .* \(from HFHOOKS_PORT\)"):
+    with pytest.raises(UsageError, match=rf"^HFHOOKS_PORT={value}: a port is "):
         load_settings()
 
 
@@ -99,7 +99,7 @@ def test_a_list_that_is_none_is_explained(
     pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HFHOOKS_WATCH", "labels.json")
-    with pytest.raises(UsageError, match="HFHOOKS_WATCH: a JSON list is needed"):
+    with pytest.raises(UsageError, match=r"^HFHOOKS_WATCH=labels.json: a JSON list is needed"):
         load_settings()
 
 
@@ -112,7 +112,7 @@ def test_an_empty_variable_is_as_good_as_none(
 
 @pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
 def test_a_wrong_flag_is_named(pyproject: Callable[[str], None], value: float) -> None:
-    with pytest.raises(UsageError, match=r"wait: .* \(from --wait\)"):
+    with pytest.raises(UsageError, match=rf"^--wait {value}: a number of seconds is "):
         load_settings(wait=value)
 
 
@@ -150,7 +150,7 @@ def test_a_space_may_name_a_port_and_people_all_else(
         ("reload", True),
     }
     monkeypatch.setenv("PORT", "http")
-    with pytest.raises(UsageError, match=r"port: .* \(from PORT\)"):
+    with pytest.raises(UsageError, match=r"^PORT=http: a port is a number"):
         load_settings()
 
 
@@ -164,7 +164,7 @@ def test_elsewhere_there_is_no_space(
 
 @pytest.mark.parametrize("domain", ["https://a.dev", "a", "a.dev/x", ""])
 def test_a_domain_is_a_bare_name(pyproject: Callable[[str], None], domain: str) -> None:
-    with pytest.raises(UsageError, match=r"domain: a name such as .* \(from --domain\)"):
+    with pytest.raises(UsageError, match=rf"^--domain {domain}: a name such as "):
         load_settings(domain=domain)
 
 
@@ -188,21 +188,14 @@ def test_a_tunnel_is_named_by_its_options_too(
     assert load_settings(**flags).names_a_tunnel == is_named
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("65536", 65536),
-        ("1MiB", 1 << 20),
-        ("10MB", 10_000_000),
-        ("1.5 KiB", 1536),
-        ("64MiB", 1 << 26),
-    ],
-)
-def test_a_size_may_have_a_unit(pyproject: Callable[[str], None], text: str, size: int) -> None:
-    assert load_settings(max_body=text).max_body == size
+def test_a_variable_may_have_any_case_and_is_named_as_it_is(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("hfhooks_port", "70000")
+    with pytest.raises(UsageError, match=r"^hfhooks_port=70000: a port is at most 65535\.$"):
+        load_settings()
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1e3", "x", "1TiB", "64.1MiB", "10 apples", "inf"])
-def test_a_wrong_size_is_named(pyproject: Callable[[str], None], text: str) -> None:
-    with pytest.raises(UsageError, match=r"^max_body: .* \(from --max-body\)$"):
-        load_settings(max_body=text)
+def test_what_may_hold_a_password_is_not_repeated(pyproject: Callable[[str], None]) -> None:
+    with pytest.raises(UsageError, match=r"^--public-url …: a URL such as"):
+        load_settings(public_url="https://me:hunter2@a.test")

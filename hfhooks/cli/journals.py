@@ -5,18 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hfhooks.cli.payload_files import read_payloads
 from hfhooks.console.output import print_note
 from hfhooks.errors import HfhooksError, StartError, UsageError
 from hfhooks.journal import Reading, open_reading, path_of, url_of
 from hfhooks.journal.folders import journal_folder, journals
 from hfhooks.model.delivery import Recorded
-from hfhooks.model.exported import Exported
 from hfhooks.model.running_server import RunningServer
 from hfhooks.private import state_folder
 from hfhooks.serving.owner import find_server, running_servers
 
 if TYPE_CHECKING:
+    from hfhooks.model.exported import Exported
     from hfhooks.settings import Settings
 
 __all__ = [
@@ -118,11 +117,14 @@ def recorded(journal: Reading, id: int) -> Recorded:
     return delivery
 
 
-def named(name: str, port: int | None = None, script: str | None = None) -> list[Exported]:
+def named(name: str, port: int | None = None, script: str | None = None) -> "list[Exported]":
     """Return what a file of this name holds, `-` for stdin, or the delivery of this number.
 
     Raises `HfhooksError` if it is not there, or holds something else.
     """
+    from hfhooks.cli.payload_files import read_payloads  # as slow as all else of this module
+    from hfhooks.model.exported import Exported
+
     is_number = name.isascii() and name.isdigit()
     if not is_number or (len(name) <= LONGEST_ID and Path(name).exists()):
         return read_payloads(name)
@@ -131,7 +133,7 @@ def named(name: str, port: int | None = None, script: str | None = None) -> list
 
 
 def _settings() -> "Settings":
-    from hfhooks.settings import load_settings  # slower than all else, and seldom needed
+    from hfhooks.settings import load_settings  # which is seldom needed
 
     return load_settings()
 

@@ -1,6 +1,5 @@
 """Where the journals of scripts are."""
 
-from hashlib import sha256
 from pathlib import Path
 
 __all__ = ["journal_folder", "journals"]
@@ -8,6 +7,8 @@ __all__ = ["journal_folder", "journals"]
 
 def journal_folder(root: Path, target: str) -> Path:
     """Return the folder of the journal for what is served: one journal for each script."""
+    from hashlib import sha256  # for which OpenSSL is loaded; those who only look do without
+
     digest = sha256(target.encode()).hexdigest()[:12]
     return root / "journals" / f"{Path(target).stem}-{digest}"
 

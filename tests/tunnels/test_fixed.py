@@ -62,6 +62,6 @@ def test_a_proxy_that_leads_elsewhere_is_named(
 def test_what_is_no_url(app: Path, url: str) -> None:
     found = run_command("serve", str(app), "--public-url", url)
     assert found.returncode == 2
-    assert found.stderr == (
-        "error: public_url: a URL such as https://hooks.example.com is needed (from --public-url)\n"
-    )
+    shown = "…" if "@" in url else url
+    why = "a URL such as https://hooks.example.com is needed."
+    assert found.stderr == f"error: --public-url {shown}: {why}\n"

@@ -7,7 +7,6 @@ import typer
 
 from hfhooks.cli.options import Port
 from hfhooks.console.output import print_data, print_note
-from hfhooks.model import views
 from hfhooks.serving.owner import find_server
 
 Local = Annotated[bool, typer.Option("--local", help="The URLs on this machine.")]
@@ -30,6 +29,8 @@ def print_urls(
     """
     server = find_server(port, wait)
     if as_json:
+        from hfhooks.model import views  # with what all commands show
+
         print_data(json.dumps(views.server(server)))
         return
     if not (server.is_public or local):

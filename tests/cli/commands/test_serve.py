@@ -644,9 +644,14 @@ def lines_of(result: Any) -> list[str]:
         (["app.py"], "exit()", 3, "error: app.py:1: the script called sys.exit() while it was"),
         (["app.py"], "import os; os._exit(1)", 3, "error: the worker exited with code 1 while"),
         (["app.py"], "input()", 3, "error: app.py:1: EOFError: EOF when reading a line"),
-        (["--port", "65536", "app.py"], ECHO, 2, "error: port: Input should be less than or"),
+        (["--port", "65536", "app.py"], ECHO, 2, "error: --port 65536: a port is at most 65535."),
         (["--host", "256.0.0.1", "app.py"], ECHO, 2, "error: --host 256.0.0.1: no such address."),
-        (["--tunnel", "carrier", "app.py"], ECHO, 2, "error: tunnel: Input should be 'auto', "),
+        (
+            ["--tunnel", "carrier", "app.py"],
+            ECHO,
+            2,
+            "error: --tunnel carrier: one of auto, ngrok, ",
+        ),
         (["--state-dir", "app.py", "app.py"], ECHO, 3, "error: the journal in "),
     ],
 )
