@@ -1,5 +1,6 @@
 """One request to an endpoint, from its head to its answer, step by step."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
@@ -55,6 +56,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_came_at",
         "_delivery",
         "_endpoint",
         "_is_owner",
@@ -71,6 +73,7 @@ class Exchange:
     ) -> None:
         self.gateway, self.request = gateway, request
         self._endpoint, self._is_owner = endpoint, is_owner
+        self._came_at: float
         self._delivery: Recorded
         self._mismatch: str | None
         self._turn: Turn
@@ -81,6 +84,7 @@ class Exchange:
     def record(self) -> None:
         """Have it recorded: its body is there."""
         request, gateway = self.request, self.gateway
+        self._came_at = asyncio.get_running_loop().time()
         self._delivery, self._mismatch = receive(
             self._endpoint,
             query=request.query,
@@ -108,7 +112,7 @@ class Exchange:
         try:
             is_open = stored.status in ("queued", "running")
             if is_open and gateway.kept.may_add(self._turn.answer_in):
-                gateway.kept.add(self)
+                gateway.kept.add(self, self._came_at)
                 sender = self
         finally:
             self._turn.arrived(stored, sender)

@@ -23,11 +23,11 @@ class Kept:
         """Tell whether one may be kept whose answer is expected in so many seconds."""
         return 0 < self.wait >= answer_in and len(self._until) < self._most
 
-    def add(self, one: Sender) -> None:
-        loop = asyncio.get_running_loop()
-        self._until[one] = loop.time() + self.wait
+    def add(self, one: Sender, since: float) -> None:
+        """Keep one that has waited since that time of the loop's."""
+        self._until[one] = until = since + self.wait
         if self._timer is None:
-            self._timer = loop.call_later(self.wait, self._look)
+            self._timer = asyncio.get_running_loop().call_at(until, self._look)
 
     def remove(self, one: Sender) -> None:
         """Keep one no longer."""

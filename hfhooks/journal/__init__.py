@@ -172,9 +172,11 @@ def engine_version() -> str:
 def path_of(url: str) -> Path:
     """Return the file that a URL means. Raises `UsageError` where it means something else."""
     path = url.removeprefix(SQLITE)
-    if path == url or not path.startswith("/") or "?" in path:
+    file = Path(unquote(f"/{path.lstrip('/')}"))
+    is_file = file.name and not path.endswith("/") and "\0" not in str(file)
+    if path == url or not path.startswith("/") or "?" in path or not is_file:
         raise UsageError(f"{url!r} is no journal: write sqlite:///path/to/journal.db.")
-    return Path(unquote(f"/{path.lstrip('/')}"))
+    return file
 
 
 def url_of(path: Path) -> str:

@@ -12,9 +12,9 @@ from tests.harness import until
 
 
 class Sender:
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, for_seconds: float = 0.0) -> None:
         self.kept, self.left_at = kept, 0.0
-        kept.add(self)
+        kept.add(self, asyncio.get_running_loop().time() - for_seconds)
 
     def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
         raise AssertionError("nobody tells")
@@ -67,3 +67,10 @@ async def test_who_has_got_an_answer_is_not_sent_away() -> None:
     kept.remove(answered)
     await until(lambda: other.left_at)
     assert answered.left_at == 0
+
+
+async def test_who_has_waited_for_the_disk_is_kept_for_the_rest_of_its_time() -> None:
+    kept = Kept(60, 9)
+    late, other = Sender(kept, for_seconds=60.5), Sender(kept)
+    await until(lambda: late.left_at)
+    assert other.left_at == 0

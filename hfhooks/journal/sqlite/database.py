@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hfhooks.errors import JournalError, JournalFault
 from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
-from hfhooks.journal.sqlite.opening import holder_of, opened
+from hfhooks.journal.sqlite.opening import Use, holder_of, opened
 
 __all__ = ["Database", "open_database"]
 
@@ -180,16 +180,18 @@ def open_database(
     path: Path,
     *,
     holder: str,
-    prepare: Callable[[sqlite3.Connection], None],
+    check: Use,
+    prepare: Use,
     chore: Apply[bool],
     min_free: int,
     on_failure: Callable[[JournalError], None],
 ) -> Database:
     """Open the file, making it and its folder as needed, for this process alone.
 
-    `prepare` makes it what is expected, before anyone reads. `chore` is called now and then, in the
+    `check` raises `JournalError` for what is not ours; then `prepare` makes it what is expected,
+    before anyone reads. `chore` is called now and then, in the
     writing thread, and tells whether there is more of it. `holder` is what others are told who want
     the file too. Raises `JournalError` when another process has it, or it cannot be used.
     """
-    writer, lock = opened(path, holder, prepare)
+    writer, lock = opened(path, holder, check, prepare)
     return Database(path, writer, lock, chore=chore, min_free=min_free, on_failure=on_failure)

@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from hfhooks.errors import DiskError, JournalError, JournalFull
 
@@ -12,6 +13,7 @@ if sys.platform == "darwin":
     import fcntl
 
 __all__ = [
+    "ANOTHER",
     "DISK_ERRORS",
     "LOG_BYTES",
     "LOOK_AT_THE_DISK",
@@ -38,6 +40,7 @@ DISK_ERRORS = (
 )
 """Result codes that say nothing about what is in the file."""
 
+ANOTHER = "Choose another file: --journal sqlite:///path/to/journal.db"
 LOOK_AT_THE_DISK = (
     "Look at the disk before the next start, and restart the machine: what can be read now may not "
     "be on it. On Linux: sudo dmesg"
@@ -97,8 +100,12 @@ def code_of(error: Exception) -> int:
 
 
 def damaged(path: Path, why: object) -> JournalError:
+    """Return that a file cannot be read, and how to go on without it."""
+    folder, file = path.parent, quote(str(path))
+    instead = ANOTHER
+    if all(each.name.startswith(path.stem) for each in folder.iterdir()):
+        instead = f"Start anew: mv {quote(str(folder))} {quote(f'{folder}.damaged')}"
     return JournalError(
         f"{path} is damaged: {why}",
-        help=f"It is kept as it is. Start anew: mv {path.parent} {path.parent}.damaged. "
-        f"Read what can be read: sqlite3 {path} .recover",
+        help=f"It is kept as it is. {instead}. Read what can be read: sqlite3 {file} .recover",
     )

@@ -17,6 +17,7 @@ from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite import writing
 from hfhooks.journal.sqlite.database import open_database
 from hfhooks.journal.sqlite.in_thread import ThreadReading
+from hfhooks.journal.sqlite.migrating import version_of
 from hfhooks.journal.sqlite.pruning import MIB, prune
 from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.journal.telling import Telling
@@ -64,6 +65,7 @@ class SqliteJournal(Telling, ThreadReading):
         self._database = open_database(
             path,
             holder=owner,
+            check=partial(version_of, path=path),
             prepare=partial(writing.prepare, path=path),
             chore=lambda connection: retention is not None and prune(connection, retention, now()),
             min_free=min_free,

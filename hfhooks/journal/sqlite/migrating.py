@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hfhooks.errors import JournalError
-from hfhooks.journal.sqlite.files import connect, sync, sync_folder
+from hfhooks.journal.sqlite.files import ANOTHER, connect, sync, sync_folder
 from hfhooks.journal.sqlite.schema import SCHEMA, STEPS, VERSION
 from hfhooks.version import __version__
 
@@ -16,9 +16,12 @@ __all__ = ["bring_up", "keep_earlier", "version_of"]
 def version_of(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of the tables, 0 where there are none yet.
 
-    Raises `JournalError` for one that is not known.
+    Raises `JournalError` for one that is not known, and for tables of another program's.
     """
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master").fetchall()]
+    if names and "deliveries" not in names:
+        raise JournalError(f"{path} is a database, and no journal of hfhooks.", help=ANOTHER)
     if found not in (0, VERSION, *STEPS):
         raise JournalError(
             f"{path} has version {found}, and this hfhooks knows {VERSION}"
@@ -38,10 +41,14 @@ def keep_earlier(connection: sqlite3.Connection, path: Path) -> None:
     part.unlink(missing_ok=True)
     # SQLite would create it readable by everyone.
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with closing(connect(part)) as copy:
-        connection.backup(copy)
-    sync(part)
-    part.replace(kept)
+    try:
+        with closing(connect(part)) as copy:
+            connection.backup(copy)
+        sync(part)
+        part.replace(kept)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     sync_folder(kept.parent)
 
 

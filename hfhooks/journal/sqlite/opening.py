@@ -4,7 +4,9 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from errno import ENOSPC
 from pathlib import Path
+from typing import TypeAlias
 
 from hfhooks.errors import DiskError, JournalError, JournalTaken
 from hfhooks.journal.sqlite.files import (
@@ -19,37 +21,45 @@ from hfhooks.journal.sqlite.files import (
     sync_folder,
 )
 
-__all__ = ["holder_of", "opened"]
+__all__ = ["Use", "holder_of", "opened"]
 
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
 MOUNTS = Path("/proc/self/mountinfo")
+MAKE_ROOM = "Make room on the disk, and start again, or choose another: --state-dir FOLDER"
 NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
 """File systems of other machines."""
 
 
+Use: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
 def opened(
-    path: Path, holder: str, prepare: Callable[[sqlite3.Connection], None]
+    path: Path, holder: str, check: Use, prepare: Use
 ) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """Return a connection that writes, and one that holds the lock for as long as it is open.
 
-    Raises `JournalError` when another process has the file, or it cannot be used.
+    What is there is checked before anything is written to it, and then prepared. Raises
+    `JournalError` when another process has the file, or it cannot be used.
     """
     try:
         _create(path)
         with ExitStack() as stack:
             lock = stack.enter_context(closing(connect(path.with_suffix(".lock"), timeout=0)))
             _hold(lock, path, holder)
+            stack.callback(holder_of(path).unlink, missing_ok=True)
             _sync_log(path)
             writer = stack.enter_context(closing(connect(path)))
+            check(writer)
             _configure(writer, path)
             _check(writer, path)
             prepare(writer)
             stack.pop_all()
     except (OSError, sqlite3.Error, ValueError) as error:  # what is damaged may not be text
-        if isinstance(error, OSError) or code_of(error) in (*DISK_ERRORS, sqlite3.SQLITE_FULL):
+        is_full = code_of(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
+        if is_full or isinstance(error, OSError) or code_of(error) in DISK_ERRORS:
             what = f"the journal in {path.parent} cannot be used: {error}"
-            raise JournalError(what) from error
+            raise JournalError(what, help=MAKE_ROOM if is_full else None) from error
         raise damaged(path, error) from error
     return writer, lock
 

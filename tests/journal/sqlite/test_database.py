@@ -27,7 +27,8 @@ Open = Callable[..., Database]
 def make(folder: Path, **options: Any) -> Database:
     arguments: dict[str, Any] = {
         "holder": "process 7 on port 7860",
-        "prepare": lambda c: c.execute("CREATE TABLE IF NOT EXISTS things (name TEXT)"),
+        "check": lambda _: None,
+        "prepare": lambda c: c.execute("CREATE TABLE IF NOT EXISTS deliveries (name TEXT)"),
         "chore": lambda _: False,
         "min_free": 0,
         "on_failure": lambda _: None,
@@ -50,13 +51,13 @@ async def opened(tmp_path: Path) -> AsyncIterator[Open]:
 
 
 def insert(name: str) -> Callable[[sqlite3.Connection], int]:
-    return lambda c: c.execute("INSERT INTO things VALUES (?)", (name,)).lastrowid or 0
+    return lambda c: c.execute("INSERT INTO deliveries VALUES (?)", (name,)).lastrowid or 0
 
 
 def names(database: Database) -> list[str]:
     reader = Reader(database.path)
     with closing(reader):
-        query = "SELECT name FROM things ORDER BY rowid"
+        query = "SELECT name FROM deliveries ORDER BY rowid"
         return list(reader.rows(lambda row: str(row["name"]), query))
 
 
@@ -179,7 +180,7 @@ async def test_commits_reach_the_disk(opened: Open) -> None:
 
 async def test_readers_cannot_write(opened: Open) -> None:
     with closing(Reader(opened().path)) as reader, pytest.raises(JournalError, match="readonly"):
-        reader.rows(tuple, "INSERT INTO things VALUES ('a')")
+        reader.rows(tuple, "INSERT INTO deliveries VALUES ('a')")
 
 
 async def test_a_sender_that_left_does_not_stop_the_others(opened: Open) -> None:

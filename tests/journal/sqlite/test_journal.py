@@ -281,7 +281,20 @@ def test_a_url_means_one_file(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["a.db", "/a.db", "sqlite:a.db", "sqlite://a.db", "sqlite:///a?mode=ro", "memory:", ""]
+    "url",
+    [
+        "a.db",
+        "/a.db",
+        "sqlite:a.db",
+        "sqlite://a.db",
+        "sqlite:///a?mode=ro",
+        "memory:",
+        "",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///folder/",
+        "sqlite:///a%00b",
+    ],
 )
 def test_what_means_no_file_is_wrong_usage(url: str) -> None:
     with pytest.raises(UsageError, match=r"is no journal: write sqlite:///path/to/journal\.db"):

@@ -1,5 +1,6 @@
 """Journals of earlier versions, and of later ones."""
 
+import errno
 import sqlite3
 import stat
 from contextlib import closing
@@ -132,6 +133,20 @@ async def test_one_whose_copy_has_no_place_is_left_as_it_is(url: str) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
 
 
+async def test_a_copy_for_which_there_is_no_room_leaves_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full, pytest.raises(JournalError) as caught:
+        full.setattr("hfhooks.journal.sqlite.migrating.sync", fail)
+        open_journal(url)
+    assert caught.value.help and "Make room" in caught.value.help
+    assert not list(path_of(url).parent.glob("*.part"))
+    await open_journal(url).close()
+
+
 async def test_one_of_two_versions_before_is_read_and_left_as_it_is(url: str) -> None:
     before = path_of(url).read_bytes()
     reading = open_reading(url)
@@ -176,3 +191,32 @@ async def test_one_of_a_version_that_is_not_known_is_refused(url: str, version: 
     with pytest.raises(JournalError, match=said) as caught:
         open_journal(url)
     assert caught.value.help and "--state-dir" in caught.value.help
+
+
+@pytest.mark.parametrize("version", [0, 3])
+async def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"CREATE TABLE places (url); PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    for opened in (open_journal, open_reading):
+        with pytest.raises(
+            JournalError, match="is a database, and no journal of hfhooks"
+        ) as caught:
+            opened(url_of(path))
+        assert caught.value.help and "--journal" in caught.value.help
+    assert path.read_bytes() == before
+    assert {each.name for each in tmp_path.iterdir()} == {"other.db", "other.lock"}
+
+
+async def test_what_helps_against_damage_moves_nothing_but_the_journal(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (folder / "journal.db").write_bytes(b"x" * 5000)
+    with pytest.raises(JournalError) as caught:
+        open_journal(url_of(folder / "journal.db"))
+    assert f"Start anew: mv '{folder}' '{folder}.damaged'. " in str(caught.value.help)
+    (folder / "letters").touch()
+    with pytest.raises(JournalError) as caught:
+        open_journal(url_of(folder / "journal.db"))
+    assert "mv" not in str(caught.value.help) and "--journal" in str(caught.value.help)
