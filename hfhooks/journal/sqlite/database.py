@@ -1,7 +1,7 @@
 """A SQLite file of which this process is the only writer, as it is used on an event loop.
 
-What is asked for in one turn of the loop, or while others are written, is handed to one thread at
-once and has one commit, and so one sync of the disk, in common.
+What is asked for in turns of the loop that follow one another, or while others are written, is
+handed to one thread at once and has one commit, and so one sync of the disk, in common.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Database:
         self._is_wanted = False
         """Somebody waits for the next commit."""
         self._is_busy = False
-        """Writes are with the thread, or will be at the end of this turn of the loop."""
+        """Writes are with the thread, or will be when no more come."""
         self._soon: asyncio.TimerHandle | None = None
         self._batches: SimpleQueue[Sequence[Write] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -123,11 +123,18 @@ class Database:
             self._hand_over()
 
     def _want(self) -> None:
-        """Have what waits written, with all that comes in this turn of the loop."""
+        """Have what waits written, with all that comes now."""
         self._is_wanted = True
         if not self._is_busy:
             self._is_busy = True
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._gather, 0)
+
+    def _gather(self, before: int) -> None:
+        """Hand over what waits when a turn of the loop has brought no more of it."""
+        if before < len(self._writes) < MOST_WRITES_A_COMMIT:
+            self._loop.call_soon(self._gather, len(self._writes))
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         batch, self._writes = (

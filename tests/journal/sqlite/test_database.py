@@ -18,7 +18,7 @@ from hfhooks.journal.sqlite.files import LOG_BYTES, log_of
 from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.model.delivery import UNFINISHED, Wanted
 from hfhooks.tasks import run
-from tests.harness import wait_until
+from tests.harness import until, wait_until
 from tests.journal.engines import NEW, record, taken
 
 Open = Callable[..., Database]
@@ -93,20 +93,36 @@ async def test_what_comes_in_one_turn_of_the_loop_has_one_commit(opened: Open) -
     assert commits == ["COMMIT"]
 
 
+async def test_what_comes_in_turns_that_follow_one_another_has_one_commit(opened: Open) -> None:
+    database = opened()
+    commits = counted(database)
+    loop, names = asyncio.get_running_loop(), iter("abcdefgh")
+    told: list[int] = []
+
+    def write_next() -> None:
+        if name := next(names, None):
+            database.write(insert(name), told.append)
+            loop.call_soon(write_next)
+
+    write_next()
+    await until(lambda: len(told) == 8)
+    assert commits == ["COMMIT"]
+
+
 async def test_what_comes_while_others_are_written_has_the_next_commit(opened: Open) -> None:
     """And is not called back with them, though it was asked for before they were on disk."""
-    database, may_go_on = opened(), threading.Event()
+    database, has_begun, may_go_on = opened(), threading.Event(), threading.Event()
     commits = counted(database)
     rest: list[asyncio.Future[object]] = []
     told: list[tuple[int, bool]] = []
 
     def slow(connection: sqlite3.Connection) -> int:
+        has_begun.set()
         may_go_on.wait(10)
         return insert("a")(connection)
 
     database.write(slow, lambda id: told.append((id, any(each.done() for each in rest))))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await until(has_begun.is_set)
     rest += [asyncio.ensure_future(database.commit(insert("b"))) for _ in range(9)]
     await asyncio.sleep(0)
     may_go_on.set()
