@@ -130,7 +130,7 @@ class Verdict:
     """The HTTP status that the sender got, where that is known only now."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Summary:
     """A delivery in one line."""
 
