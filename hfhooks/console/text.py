@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TextIO
 
 from hfhooks.console.output import say_error, say_note, say_trace
 from hfhooks.console.terminal import COLOURS, Screen, Soon, at_once, milliseconds, safe
 from hfhooks.model.delivery import Recorded
+from hfhooks.model.endpoint import PREFIX
 from hfhooks.model.happenings import (
     Broken,
     Duplicate,
@@ -162,6 +164,10 @@ class Text(Notes):
         for sign, paths in (("+", done.appeared), ("-", done.vanished)):
             for path in paths:
                 self.say(f"  {sign} {path}")
+        if done.server.is_public:
+            names = _open_ones(done.server)
+            opened = [name for name in names if PREFIX + name in done.appeared]
+            self._say_open(done.server, opened)
 
     def _tunnel_up(self, server: RunningServer, before: str | None) -> None:
         if server.url == before:
@@ -170,6 +176,7 @@ class Text(Notes):
         self._line("up", None, [f"the public URL is {server.url} now"])
         self._say_endpoints(server)
         self.say(f"Set it up at {HUB_SETTINGS}")
+        self._say_open(server, _open_ones(server))
         self._say_unencrypted(server.url)
 
     def _line(self, status: str, http_status: int | None, words: list[str]) -> None:
@@ -183,22 +190,27 @@ class Text(Notes):
         self._screen.line_later(now, "  ", (mark, COLOURS.get(status, "")), f"  {rest}")
 
     def _say_secret(self, server: RunningServer) -> None:
-        open_ones = [each.endpoint.name for each in server.endpoints if not each.is_closed]
-        if not open_ones:
+        if not (open_ones := _open_ones(server)):
             self.say("Webhook secret is set.")
             return
+        self._say_open(server, open_ones)
+        self.say(
+            "To set one: WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)"
+        )
+        self.say(f"About secrets: {ABOUT_SECRETS}")
+
+    def _say_open(self, server: RunningServer, names: Sequence[str]) -> None:
+        """Say that these endpoints, if any, have no secret."""
+        if not names:
+            return
         which = "Webhook secret is not set"
-        if len(open_ones) < len(server.endpoints):
-            which += f" for {', '.join(open_ones)}"
+        if len(names) < len(server.endpoints):
+            which += f" for {', '.join(names)}"
         if server.is_public:
             warning = f"WARNING: {which}, and the URL is public: anyone may call it."
             self._screen.line((warning, "bold red"))
         else:
             self._screen.line((f"{which}: anyone who knows a URL can call it.", "yellow"))
-        self.say(
-            "To set one: WEBHOOK_SECRET in the environment, or WebhooksServer(webhook_secret=…)"
-        )
-        self.say(f"About secrets: {ABOUT_SECRETS}")
 
     def _say_unencrypted(self, url: str) -> None:
         if url.startswith("http:"):
@@ -212,6 +224,11 @@ class Text(Notes):
             wanted = f"   {' · '.join(patterns)}" if patterns else ""
             url = (server.url + each.endpoint.path, "bold")
             self._screen.line("  POST ", url, (wanted, "dim"))
+
+
+def _open_ones(server: RunningServer) -> list[str]:
+    """Return the names of the endpoints that have no secret."""
+    return [each.endpoint.name for each in server.endpoints if not each.is_closed]
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from hfhooks.console.output import print_sent
 from hfhooks.console.text import Notes, Text
 from hfhooks.errors import Fault, HfhooksError, LoadError
 from hfhooks.model.delivery import Attempt
+from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.happenings import (
     Broken,
     Duplicate,
@@ -170,6 +171,19 @@ def test_a_reload_shows_what_has_come_and_gone(said: Any) -> None:
     shown = said(Reloaded(0.048, SERVER, ["/webhooks/new"], ["/webhooks/old"])).splitlines()
     assert shown[0].endswith("⟳  reloaded in 48 ms")
     assert shown[1:] == ["  + /webhooks/new", "  - /webhooks/old"]
+
+
+def test_an_open_endpoint_that_appears_at_a_public_url_is_warned_of(said: Any) -> None:
+    here = replace(SERVER, endpoints=[OPEN, Published(Endpoint("closed"), "script")])
+    public = replace(here, url="https://me.example", tunnel="ngrok")
+    assert "WARNING" not in said(Reloaded(1.0, here, [OPEN.endpoint.path]))
+    assert "WARNING" not in said(Reloaded(1.0, public, ["/webhooks/closed"]))
+    assert "WARNING" not in said(Reloaded(1.0, public))
+    shown = said(Reloaded(1.0, public, [OPEN.endpoint.path]))
+    warning = "WARNING: Webhook secret is not set for train, and the URL is public: anyone may call"
+    assert warning in shown
+    assert warning in said(TunnelUp(public, None))
+    assert "WARNING" not in said(TunnelUp(public, public.url))
 
 
 @pytest.mark.parametrize("has_worker", [True, False])
