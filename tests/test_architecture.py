@@ -208,6 +208,7 @@ SUBJECTS = {
     "faults",
     "full_journal",
     "gradio",
+    "strangers_pages",
     "parser_oracle",
     "guards",
     "import",
