@@ -37,7 +37,7 @@ class Settings:
     """Port to listen on; 0 takes a free one."""
     inspector_port: int = _setting(PORT, 0)
     """Port on which this machine, and no other, reads metrics; 0 takes a free one."""
-    max_body: int = _setting(values.size, 1024 * 1024)
+    max_body: int = _setting(values.size, 4 * 1024 * 1024)
     """Bytes of the largest body that is accepted; also with a unit, as in 1MiB or 10MB."""
     wait: float = _setting(SECONDS, 5.0)
     """Seconds a sender is kept for the handler's own answer before it gets 202."""

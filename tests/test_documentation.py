@@ -155,7 +155,7 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 
 IN_WORDS = {"reload": "at a terminal", "state_dir": "the user's state folder", "watch": "| |"}
 IN_WORDS |= {"journal": "one of this script's own, in the state folder"}
-IN_WORDS |= {"max_body": "1MiB", "verbose": "off"}
+IN_WORDS |= {"max_body": "4MiB", "verbose": "off"}
 IN_WORDS |= dict.fromkeys(("domain", "ssh_host", "public_url"), "| |")
 """Defaults that are no values."""
 

@@ -3,6 +3,7 @@
 import json
 import stat
 import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ def read_payloads(name: str) -> list[Exported]:
     body = _bytes_of(name)
     if len(body) > MOST_BODY:
         raise UsageError(f"{name}: larger than {MOST_BODY} bytes, which no server accepts.")
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # as PowerShell writes files
+        body = body.decode("utf-16", errors="replace").encode()
+    body = body.removeprefix(BOM_UTF8)
     try:
         content = json.loads(body.decode())
     except json.JSONDecodeError as error:

@@ -28,7 +28,7 @@ REST_WITHIN = 75.0
 """Seconds in which another request must begin on a connection, or it is closed."""
 HEAR_WITHIN = 2.0
 """Seconds that a sender gets to hear that the rest of its request is not wanted."""
-MAX_BODY = 1024 * 1024
+MAX_BODY = 4 * 1024 * 1024
 """Bytes of a body; the Hub's have a few thousand."""
 MOST_HELD = 16 * 1024 * 1024
 """Bytes of all bodies that are arriving or being answered."""

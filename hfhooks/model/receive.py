@@ -10,6 +10,7 @@ from pydantic_core import from_json
 from hfhooks.model.delivery import Recorded
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.events import event_of, repo_of
+from hfhooks.model.json_text import mended
 from hfhooks.model.refusal import Refusal
 
 __all__ = ["check_media_type", "receive"]
@@ -81,7 +82,7 @@ def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str | None:
 
 def _payload(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
-        payload = from_json(body, allow_inf_nan=False)
+        payload = from_json(mended(body), allow_inf_nan=False)
     except ValueError as error:
         if not endpoint.takes_json:
             return {}

@@ -7,10 +7,11 @@ from dataclasses import replace
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from hfhooks.errors import EndpointError
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.model.json_text import mended
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
@@ -93,13 +94,24 @@ class EndpointRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = WholeAnswer(send)
+        payload = receive if self.body_field is None else _mended(receive)
         try:
-            await super().handle(scope, receive, answer)
+            await super().handle(scope, payload, answer)
         except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if answer.is_sent:
                 self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
                 await report(ending_of(error))(scope, receive, send)
+
+
+def _mended(receive: Receive) -> Receive:
+    """Return what receives a payload as every parser reads it."""
+
+    async def receive_mended() -> Message:
+        message = await receive()
+        return {**message, "body": mended(message["body"])} if message.get("body") else message
+
+    return receive_mended
 
 
 def direct_handlers(app: FastAPI) -> dict[str, Direct]:

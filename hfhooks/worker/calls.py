@@ -16,6 +16,7 @@ from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import RAISED, REFUSED, Ending, failed_by
 from hfhooks.model.endpoint import PREFIX
 from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS, SECRET_HEADER
+from hfhooks.model.json_text import mended
 from hfhooks.script.author import Delivery
 from hfhooks.tasks import in_thread
 from hfhooks.tracebacks import users_traceback
@@ -65,7 +66,7 @@ class Calls:
         if not media_type.lower().startswith("application/"):
             return False
         try:
-            content = json.loads(claim.delivery.body)
+            content = json.loads(mended(claim.delivery.body))
         except ValueError:
             return False
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hfhooks.http.limits import MAX_BODY
 from hfhooks.http.listener import Listener, bind
 from hfhooks.journal import Journal
 from hfhooks.script.registry import Registry
@@ -128,10 +129,10 @@ CASES = [
     not_json("9 two documents", BODY + BODY),
     not_json("9 a comment", b"{} // so"),
     not_json("9 single quotes", b"{'a': 1}"),
-    not_json("10 a byte order mark", b"\xef\xbb\xbf" + BODY),
+    accepted("10 a byte order mark", b"\xef\xbb\xbf" + BODY),
     not_json("10 UTF-16", BODY.decode().encode("utf-16")),
     not_json("10 no UTF-8", b'{"a": "\xff"}'),
-    not_json("10 a lone surrogate", rb'{"a": "\ud800"}'),
+    accepted("10 a lone surrogate", rb'{"a": "\ud800"}'),
     not_json("11 NaN", b'{"a": NaN}'),
     not_json("11 Infinity", b'{"a": -Infinity}'),
     accepted("12 a number beyond all bounds", b'{"a": 1e999}'),
@@ -140,11 +141,11 @@ CASES = [
     not_json("14 100,000 brackets", b"[" * 100_000),
     accepted("15 a key twice", b'{"a": 1, "a":  2}'),
     accepted("16 a NUL in a text", rb'{"a": "\u0000"}'),
-    Case("17 too big", head(KNOWN, JSON, "content-length: 1048577"), 413, "too_big"),
+    Case("17 too big", head(KNOWN, JSON, f"content-length: {MAX_BODY + 1}"), 413, "too_big"),
     Case("17 much too big", head(KNOWN, JSON, f"content-length: {2**63}"), 413, "too_big"),
     Case(
         "18 too big in chunks",
-        chunked(*[b"20000\r\n" + b" " * 0x20000 + b"\r\n"] * 9),
+        chunked(*[b"20000\r\n" + b" " * 0x20000 + b"\r\n"] * (MAX_BODY // 0x20000 + 1)),
         413,
         "too_big",
     ),

@@ -44,6 +44,8 @@ from tests.worker.calling import Called, called
 SCRIPTS = sorted((Path(__file__).parents[1] / "scripts").glob("*.py"))
 BODIES = [
     *(path.read_bytes() for path in PAYLOADS),
+    b"\xef\xbb\xbf" + PAYLOADS[0].read_bytes(),
+    rb'{"halves": "\ud83d \udc15 \\ud83d", "whole": "\ud83d\udc15"}',
     b"{}",
     b"[]",
     b"null",

@@ -45,7 +45,7 @@ InspectorPort = Annotated[
 ]
 MaxBody = Annotated[
     str | None,
-    _setting("max_body", "Largest body that is accepted.", "1MiB", metavar="SIZE"),
+    _setting("max_body", "Largest body that is accepted.", "4MiB", metavar="SIZE"),
 ]
 Wait = Annotated[
     float | None,
