@@ -125,7 +125,8 @@ def test_half_an_emoji_in_a_file_is_sent_as_it_is(
     (tmp_path / "x.json").write_bytes(b"[" + cut + b"]")
     result = run_command("replay", "x.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    exported = run_command("deliveries", "export", str(server.deliveries[0]["id"]))
+    [sent] = wait_until(lambda: server.deliveries)
+    exported = run_command("deliveries", "export", str(sent["id"]))
     assert json.loads(json.loads(exported.stdout)["body"]) == json.loads(cut)
 
 
