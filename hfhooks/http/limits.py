@@ -44,7 +44,9 @@ MOST_FIELDS = 64
 LONGEST_TARGET = 2048
 """Bytes of path and query."""
 HOST = re.compile(r"([\w.~-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", re.ASCII)
-ONCE = ("host", SECRET_HEADER)
+VERSIONS = ("1.1", "1.0")
+"""Of HTTP."""
+ONCE = ("host", "transfer-encoding", SECRET_HEADER)
 """Fields of which two would mean two things."""
 
 Headers = Mapping[str, str]
@@ -105,9 +107,16 @@ def check_head(
     host = fields.get("host")
     # A fragment is never sent, and whoever leaves it out sees another path.
     is_path = target[:1] == b"/" and b"#" not in target
-    is_clear = is_path and (version == "1.0" if host is None else _is_host(host))
+    has_host = version == "1.0" if host is None else _is_host(host)
+    is_clear = is_path and has_host and version in VERSIONS and _ends_clearly(version, fields)
     if not is_clear or (len(fields) < len(headers) and _comes_twice(headers)):
         raise Refusal(400, "bad_request")
+
+
+def _ends_clearly(version: str, fields: Headers) -> bool:
+    """Tell whether everybody on the way finds the same end of the body (RFC 9112, 6.1 and 6.3)."""
+    encoding = fields.get("transfer-encoding")
+    return encoding is None or (version == "1.1" and encoding.lower() == "chunked")
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,8 @@ BODY = json.dumps(EVENT).encode()
 JSON = "content-type: application/json"
 KNOWN = f"x-webhook-secret: {SECRET}"
 PATH = "/webhooks/train"
+EMPTY = b"2\r\n{}\r\n0\r\n\r\n"
+"""An object in a chunk."""
 
 
 def head(
@@ -168,6 +170,45 @@ CASES = [
         for length in ("+5", "-1", "0x2", "2,2", "2 2", "9" * 30, "")
     ),
     bad("21 an encoding of another kind", head(KNOWN, JSON, "transfer-encoding: xchunked") + b"{}"),
+    *(
+        bad(f"21 the encoding {encoding!r}", chunked(EMPTY).replace(b"chunked", encoding.encode()))
+        for encoding in (
+            "gzip, chunked",
+            "gzip,chunked",
+            "identity, chunked",
+            "x, chunked",
+            ", chunked",
+            "chunked, chunked",
+            "chunked,",
+            "chunked;q=1",
+            '"chunked"',
+            "gzip\r\ntransfer-encoding: chunked",
+            "chunked\r\ntransfer-encoding: chunked",
+            "chunked\r\ntransfer-encoding: gzip",
+        )
+    ),
+    *(
+        bad(
+            f"21 chunks in HTTP/{version}",
+            head(
+                KNOWN,
+                JSON,
+                "transfer-encoding: chunked",
+                *fields,
+                line=f"POST {PATH} HTTP/{version}",
+            )
+            + EMPTY,
+        )
+        for version in ("1.0", "0.9", "2.0")
+        for fields in ((), ("connection: keep-alive",))
+    ),
+    *(
+        bad(
+            f"- HTTP/{version} with a length",
+            head(KNOWN, JSON, "content-length: 2", line=f"POST {PATH} HTTP/{version}") + b"{}",
+        )
+        for version in ("0.9", "1.2", "2.0")
+    ),
     bad("21 no encoding last", head(KNOWN, JSON, "transfer-encoding: chunked, identity") + b"{}"),
     bad("21 a chunk of no size", chunked(b"x\r\n")),
     bad("21 a chunk without an end", chunked(b"2\r\n{}3\r\n")),
