@@ -1,5 +1,8 @@
 """Headers that mean something here, beside those of plain HTTP."""
 
+import re
+from collections.abc import Iterable
+
 OWN_HEADERS = "hfhooks-"
 """Headers of this name are ours: taken from no sender, shown to none."""
 
@@ -24,8 +27,26 @@ HOP_HEADERS = frozenset(
 )
 """They belong to one connection, not to the request or the answer."""
 
+NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What may be a header's name (RFC 9110, 5.6.2)."""
+
 BODILESS = (204, 304)
 """Statuses of answers that have no body, nor a length of it."""
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a payload that no server accepts, whatever it is set to."""
+
+
+def carried(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return those that belong to what is sent, and not to a connection or a host that it came by.
+
+    Names are lower case.
+    """
+    found = {name.lower(): value for name, value in headers if NAME.fullmatch(name)}
+    listed = {name.strip() for name in found.get("connection", "").lower().split(",")}
+    left_out = HOP_HEADERS | listed | {"host"}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in left_out and not name.startswith(OWN_HEADERS)
+    }

@@ -8,7 +8,7 @@ from hfhooks.errors import UsageError
 from hfhooks.model.endpoint import PREFIX, Endpoint
 from hfhooks.model.events import event_of, nearest, repo_of
 from hfhooks.model.exported import Exported
-from hfhooks.model.headers import ORIGIN_HEADER
+from hfhooks.model.headers import ORIGIN_HEADER, carried
 
 __all__ = ["JSON", "Endpoints", "Request", "Sent", "choose", "named", "replayed", "verdicts"]
 
@@ -81,7 +81,7 @@ def replayed(endpoints: Endpoints, one: Exported, to: str | None = None) -> Requ
     name = to or one.endpoint
     path = (named(endpoints, name) if name else choose(endpoints, one.payload)).path
     target = path + (f"?{one.query}" if one.query else "")
-    return Request(target, one.body, {**JSON, **dict(one.headers), ORIGIN_HEADER: "replay"})
+    return Request(target, one.body, {**JSON, **carried(one.headers), ORIGIN_HEADER: "replay"})
 
 
 def verdicts(

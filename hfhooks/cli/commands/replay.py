@@ -20,7 +20,7 @@ from hfhooks.errors import UsageError
 from hfhooks.model import views
 from hfhooks.model.delivery import Wanted
 from hfhooks.model.exported import Exported, encoded
-from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.headers import SECRET_HEADER, carried
 from hfhooks.model.running_server import RunningServer
 from hfhooks.model.samples import changes_of, edited
 from hfhooks.model.sending import JSON, Endpoints, Request, Sent, replayed, verdicts
@@ -207,7 +207,7 @@ def _plain(url: str, one: Exported) -> Request:
     """Return a request as the Hub makes it."""
     secret = os.environ.get("WEBHOOK_SECRET")
     own = {SECRET_HEADER: secret.strip()} if secret else {}
-    return Request(url, one.body, {**JSON, **dict(one.headers), **own})
+    return Request(url, one.body, {**JSON, **carried(one.headers), **own})
 
 
 def _edits(changes: Iterable[str]) -> dict[str, Any]:

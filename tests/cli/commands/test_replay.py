@@ -677,3 +677,55 @@ def test_offline_a_dead_worker_calls_nobody(script: Script) -> None:
     first, second = result.stdout.splitlines()
     assert "died while this handler ran" in first
     assert "was not called" in second or "died while" in second
+
+
+HEADERS = """
+from fastapi import Request
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint
+async def echo(request: Request):
+    return {"headers": dict(request.headers), "body": (await request.body()).decode()}
+"""
+SMUGGLED = "{}POST /webhooks/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"
+OF_A_CONNECTION = [
+    ("Content-Length", "2"),
+    ("content-length", "2"),
+    ("content-length ", "2"),
+    ("Transfer-Encoding", "chunked"),
+    ("transfer-encoding\t", "gzip, chunked"),
+    ("Connection", "close, X-Listed"),
+    ("x-listed", "1"),
+    ("Keep-Alive", "1"),
+    ("Proxy-Connection", "keep-alive"),
+    ("TE", "trailers"),
+    ("Trailer", "x"),
+    ("Upgrade", "h2c"),
+    ("Expect", "100-continue"),
+    ("Host", "evil.example"),
+    ("HFHOOKS-Token", "guess"),
+    ("Hfhooks-Origin", "hub"),
+    ("hfhooks-delivery", "1"),
+]
+
+
+@pytest.mark.parametrize("is_by_url", [False, True])
+def test_headers_of_a_connection_are_not_those_of_a_file(
+    start: Start, script: Script, tmp_path: Path, is_by_url: bool
+) -> None:
+    server = start(script(HEADERS))
+    url = server.url("echo")
+    way = ["--url", url] if is_by_url else []
+    for header in [OF_A_CONNECTION[:1], OF_A_CONNECTION[3:4], OF_A_CONNECTION]:
+        content = {"hfhooks_delivery": 1, "endpoint": "echo", "query": "", "body": SMUGGLED}
+        content["headers"] = [["X-A", "kept"], *header]
+        (tmp_path / "one.json").write_text(json.dumps(content))
+        result = run_command("replay", str(tmp_path / "one.json"), *way)
+        answer = json.loads(result.stdout)
+        assert answer["body"] == SMUGGLED
+        names = {"accept-encoding", "content-type", "content-length", "host", "x-a"}
+        assert set(answer["headers"]) == names
+        assert answer["headers"]["host"] in server.ready["local_url"]
+        assert answer["headers"]["content-length"] == str(len(SMUGGLED))
+    wait_until(lambda: len(server.deliveries) == 3)
+    assert [each["replay"] for each in server.deliveries] == [not is_by_url] * 3
