@@ -3,19 +3,25 @@
 import base64
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
+from urllib.parse import quote
 
 from hfhooks.model.delivery import Recorded
+from hfhooks.model.headers import carried
 
 __all__ = ["MARK", "VERSION", "Exported", "encoded"]
 
 MARK = "hfhooks_delivery"
 VERSION = 1
 MOST_ON_A_LINE = 100_000
-"""Bytes of a payload that a command line can hold everywhere."""
+"""Characters of a payload that a command line can hold everywhere."""
+UNPLAIN = re.compile(rb"^-|[^A-Za-z0-9 \"#()*+,./:;=?@\[\]_{}~-]+")
+"""Bytes that may mean something within a shell's quotes or a format, or steer a terminal."""
+IN_URL = "%/:?=&+,;@[]{}()*~"
+"""What stays as it is in a URL in quotes."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +76,19 @@ class Exported:
             raise ValueError(f"the exported delivery is damaged: {error!r}.") from error
 
     def as_curl(self, url: str) -> str:
-        """Return a command that sends it to this URL. Raises `ValueError` for bytes it cannot."""
-        if b"\0" in self.body:
-            raise ValueError("no command line can hold a zero byte.")
-        if len(self.body) > MOST_ON_A_LINE:
+        """Return a command that sends it to this URL. Raises `ValueError` for what is too large."""
+        body = _octal(self.body)
+        if len(body) > MOST_ON_A_LINE:
             raise ValueError(
                 "too large for a command line. Without --curl it is a file for replay."
             )
-        body = self.body.decode("utf-8", "surrogateescape")
-        target = url + (f"?{self.query}" if self.query else "")
-        parts = [f"curl -s {shlex.quote(target)}"]
-        parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in self.headers]
-        parts.append(f"--data-binary {shlex.quote(body if body[:1] != '@' else ' ' + body)}")
+        target = quote(url, safe=IN_URL)
+        if self.query:
+            target += f"?{quote(self.query, safe=IN_URL, encoding='latin-1', errors='replace')}"
+        fields = carried(self.headers).items()
+        headers = [f"-H {_word(f'{name}: {value}')}" for name, value in fields]
+        # What comes by a pipe is a file's name to nobody, and ends with no line break of its own.
+        parts = [f"printf '{body}' | curl -s --globoff '{target}'", *headers, "--data-binary @-"]
         return " \\\n  ".join(parts)
 
     def as_test(self, id: int, script: str) -> str:
@@ -89,16 +96,34 @@ class Exported:
 
         `script` is the module that has the handler.
         """
-        payload = json.loads(self.body)
-        if not script.isidentifier():
+        try:
+            payload = json.loads(self.body)
+        except RecursionError as error:
+            raise ValueError("its JSON is too deep for Python.") from error
+        if not script.isidentifier() or iskeyword(script):
             raise ValueError(f"a test cannot import {script!r}: that is no name of a module.")
         return TEST.format(
-            name=re.sub(r"\W", "_", self.endpoint or ""),
-            endpoint=self.endpoint,
+            name=re.sub(r"\W", "_", self.endpoint or "", flags=re.ASCII),
+            endpoint=ascii(self.endpoint),
             script=script,
             id=id,
             payload=json.dumps(json.dumps(payload)),
         )
+
+
+def _octal(content: bytes) -> str:
+    """Return bytes as the format of a `printf`, which no shell can take for anything else."""
+    return UNPLAIN.sub(_numbers, content).decode()
+
+
+def _numbers(found: re.Match[bytes]) -> bytes:
+    return b"".join(b"\\%03o" % byte for byte in found[0])
+
+
+def _word(text: str) -> str:
+    """Return a header as one word of a command line."""
+    escaped = _octal(text.encode("latin-1", "replace"))
+    return f"\"$(printf '{escaped}')\"" if "\\" in escaped else f"'{escaped}'"
 
 
 def encoded(payload: Any) -> bytes:
@@ -119,6 +144,6 @@ import {script}
 
 def test_{name}_handles_delivery_{id}():
     payload = json.loads({payload})
-    result = deliver({script}, payload, to="{endpoint}")
+    result = deliver({script}, payload, to={endpoint})
     assert result.status == "succeeded", result.error
 """
