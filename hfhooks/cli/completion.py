@@ -16,8 +16,8 @@ Offer: TypeAlias = str | tuple[str, str]
 """A word, with what it means."""
 MOST = 30
 """Deliveries that are offered, the newest first."""
-PLAIN = re.compile(r"[A-Za-z0-9._:/-]+")
-"""What means nothing but itself to every shell."""
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:/-]*")
+"""What means nothing but itself to every shell, and is no option."""
 
 
 def _quietly(find: Callable[[], Iterator[Offer]]) -> Callable[[str], list[Offer]]:

@@ -27,6 +27,8 @@ Start = Callable[..., Any]
 NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 """The shell is an argument, whichever there is around the tests."""
 HOSTILE = "\\$(touch here)\\`touch here`"
+FILES = ["pay $(touch here) `touch here` end", "pay'; touch here; \"end", "pay\\;touch here&end"]
+"""Names that run something where they are not quoted."""
 PULL = payload_bytes("pr_create_v3_docs")
 TWO = """
 from hfhooks import webhook_endpoint
@@ -95,7 +97,7 @@ def test_nothing_that_comes_from_outside_is_offered(server: Any, tmp_path: Path)
 
     async def publish() -> None:
         journal = open_journal(url)
-        names = (HOSTILE, "talk")
+        names = (HOSTILE, "--json", "talk")
         await journal.publish([Published(Endpoint(name), "nobody") for name in names])
         await journal.close()
 
@@ -129,10 +131,17 @@ def test_bash_completes(server: Any) -> None:
     assert found.stdout.split() == ["2", "1"], found.stderr
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.fixture(params=["bash", "zsh", "fish"])
+def shell(request: pytest.FixtureRequest) -> str:
+    """A shell in which a person presses Tab."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"needs {request.param}")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("command", ["replay", "deliveries show", "explain"])
-def test_tab_in_zsh_runs_nothing_of_a_sender(
-    command: str, start: Start, script: Script, tmp_path: Path
+def test_tab_runs_nothing_of_a_sender(
+    command: str, shell: str, start: Start, script: Script, tmp_path: Path
 ) -> None:
     server = start(script(TWO))
     hostile = payload("pr_create_v3_docs")
@@ -144,20 +153,49 @@ def test_tab_in_zsh_runs_nothing_of_a_sender(
     folder.mkdir()
     (folder / f"{HOSTILE}.json").write_bytes(PULL)
     line = f"hfhooks {command} "
-    zsh(line, folder, awaited=f"{line}1")  # the only one there is
+    with closing(typing(shell, folder)) as terminal:
+        terminal.press(f"{line}\t")
+        terminal.wait_for(f"{command} 1")  # the only one there is
     assert [file.name for file in folder.iterdir()] == [f"{HOSTILE}.json"]
 
 
-def zsh(line: str, cwd: Path, awaited: str) -> str:
-    """Type a line in zsh, press Tab, and return what is shown when `awaited` is."""
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", ["replay", "explain", "serve", "replay --offline"])
+def test_a_file_is_completed_by_the_shell_as_one_word(
+    command: str, name: str, shell: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    (folder / name).write_bytes(PULL)
+    with closing(typing(shell, folder)) as terminal:
+        terminal.press(f"hfhooks {command} pay\t")
+        terminal.wait_for("end")
+        terminal.press("\r")  # which runs it
+        terminal.wait_for("ready> ", 2)
+        terminal.press("touch don'e'\r")
+        wait_until(lambda: (folder / "done").exists())
+    (folder / "done").unlink()
+    assert [file.name for file in folder.iterdir()] == [name]
+
+
+def typing(shell: str, cwd: Path) -> Terminal:
+    """Return a terminal at which a person can type: in this shell, with our completion."""
     home = Path(os.environ["HOME"])
     programs = Path(sys.executable).parent
     env = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
-    env |= {"ZDOTDIR": str(home), **NAMED}
-    completion = run_command("--show-completion", "zsh", env=env).stdout
-    text = f"autoload -Uz compinit; compinit -u\n{completion}\nPS1='ready> '\n"
-    (home / ".zshrc").write_text(text)
-    with closing(Terminal(["zsh", "-i"], cwd, env)) as terminal:
-        terminal.wait_for("ready> ")
-        terminal.press(f"{line}\t")
-        return terminal.wait_for(awaited)
+    env |= {"ZDOTDIR": str(home), "XDG_CONFIG_HOME": str(home), **NAMED}
+    completion = run_command("--show-completion", shell, env=env).stdout
+    file, text, *command = {
+        "bash": ("rc", "PS1='ready> '", "bash", "--rcfile", str(home / "rc"), "-i"),
+        "zsh": (".zshrc", "PS1='ready> '", "zsh", "-i"),
+        "fish": (
+            "rc",
+            "function fish_prompt; echo -n 'ready> '; end",
+            *("fish", "--no-config", "-i", "-C", f"source {home / 'rc'}"),
+        ),
+    }[shell]
+    before = "autoload -Uz compinit; compinit -u\n" if shell == "zsh" else ""
+    (home / file).write_text(f"{before}{completion}\n{text}\n")
+    terminal = Terminal(command, cwd, env)
+    terminal.wait_for("ready> ")
+    return terminal
