@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hfhooks.console.terminal import COLOURS, Screen, Steady, milliseconds, safe
+from hfhooks.console.terminal import COLOURS, Screen, Steady, inert, milliseconds, safe
 from hfhooks.errors import DiskError, Fault, HfhooksError, ReaderGone
 from hfhooks.redact import redact
 from hfhooks.tracebacks import whole_traceback
@@ -46,7 +46,12 @@ def progress(text: str) -> Iterator[None]:
 
 
 def write_data(content: bytes) -> None:
-    """Write what was asked for on stdout as it is, nothing masked. Raises `DiskError`."""
+    """Write what was asked for on stdout as it is, nothing masked; a terminal is not steered by it.
+
+    Raises `DiskError`.
+    """
+    if sys.stdout.isatty():
+        content = inert(content.decode(errors="backslashreplace")).encode(errors="replace")
     stream = sys.stdout.buffer
     try:
         stream.write(content)

@@ -13,7 +13,17 @@ from hfhooks.redact import redact
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-__all__ = ["COLOURS", "Part", "Screen", "Soon", "Steady", "at_once", "milliseconds", "safe"]
+__all__ = [
+    "COLOURS",
+    "Part",
+    "Screen",
+    "Soon",
+    "Steady",
+    "at_once",
+    "inert",
+    "milliseconds",
+    "safe",
+]
 
 Part: TypeAlias = str | tuple[str, str]
 """Text, or text with a style."""
@@ -67,6 +77,13 @@ def safe(text: object, most: int = 200) -> str:
     if not shown.isprintable():
         shown = "".join(spelt(character) for character in shown)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def inert(text: str) -> str:
+    """Return lines with control characters spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(character if character == "\n" else spelt(character) for character in text)
 
 
 def spelt(character: str) -> str:
@@ -177,11 +194,7 @@ class Screen:
         self._stream.write_later(self._text(parts))
 
     def _text(self, parts: Sequence[Part]) -> str:
-        if self._colours:
-            texts = [self._styled(part) for part in parts]
-        else:
-            texts = [part if isinstance(part, str) else part[0] for part in parts]
-        return "".join(texts) + "\n"
+        return "".join([self._styled(part) for part in parts]) + "\n"
 
     def in_place(self, text: str) -> None:
         """Show on a terminal what the next line takes the place of; elsewhere nothing."""
@@ -196,13 +209,13 @@ class Screen:
             self.line(safe(text, 10_000))
             return
         # What steers a terminal becomes JSON's own escapes: what is shown is the same JSON.
-        inert = "".join(c if c == "\n" else spelt(c).replace("\\x", "\\u00") for c in shown)
+        shown = "".join(c if c == "\n" else spelt(c).replace("\\x", "\\u00") for c in shown)
         if not (self._rich and self._colours):
-            self.line(inert)
+            self.line(shown)
             return
         from rich.highlighter import JSONHighlighter
 
-        self._rich.print(JSONHighlighter()(inert), soft_wrap=True)
+        self._rich.print(JSONHighlighter()(shown), soft_wrap=True)
         if self._is_data:
             self._stream.check()
 
@@ -214,9 +227,9 @@ class Screen:
 
     def _styled(self, part: Part) -> str:
         text, style = (part, "") if isinstance(part, str) else part
-        if not style:
+        text = inert(text)
+        if not (style and self._colours):
             return text
-        assert self._colours
         # rich's own way to print takes longer than all else that is done for a delivery.
         from rich.console import COLOR_SYSTEMS
         from rich.style import Style

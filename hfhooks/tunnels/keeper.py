@@ -9,6 +9,7 @@ from math import inf
 
 from hfhooks.errors import CredentialsError, Fault, HfhooksError, TunnelError
 from hfhooks.model.happenings import Progress
+from hfhooks.model.values import public_url
 from hfhooks.tasks import Tasks, in_thread
 from hfhooks.tunnels.tunnel import Gone, Moved, Tunnel
 
@@ -108,7 +109,7 @@ class Keeper:
             self._told = asyncio.Queue()
             try:
                 async with self._tunnel.open(self._local_url, self._hear) as url:
-                    await self._watch(url)
+                    await self._watch(_checked(url))
             except Exception as error:  # noqa: BLE001 # whatever it is, somebody waits
                 if self._is_stopping:
                     return
@@ -154,7 +155,7 @@ class Keeper:
                 told = await self._told.get()
         if isinstance(told, TunnelError):
             raise told
-        return told
+        return told and _checked(told)
 
     def _pause(self, failures: int) -> float:
         if failures == 0:
@@ -193,6 +194,14 @@ class Keeper:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _checked(url: str) -> str:
+    """Return a URL that a tunnel says it has. Raises `TunnelError` for anything else."""
+    try:
+        return public_url(url)
+    except ValueError as error:
+        raise TunnelError(f"{url!r} is what it says for a URL: {error}.") from error
 
 
 def _explained(error: Exception) -> TunnelError:

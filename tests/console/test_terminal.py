@@ -1,4 +1,5 @@
 import io
+import re
 import unicodedata
 from typing import TextIO
 
@@ -96,3 +97,12 @@ def test_an_answer_has_colours_on_a_terminal() -> None:
     terminal = Terminal()
     Screen(terminal).answer('{"a": 1}')
     assert "\x1b[" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+@given(text=st.text())
+def test_no_part_of_a_line_steers_a_terminal(stream: type[io.StringIO], text: str) -> None:
+    shown = stream()
+    Screen(shown).line(text, (text, "bold"))
+    left = re.sub("\x1b\\[(1|0)m|\n", "", shown.getvalue())
+    assert not [c for c in left if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]

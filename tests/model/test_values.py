@@ -6,6 +6,8 @@ import pytest
 
 from hfhooks.model import values
 
+HOSTILE = [*"\n\r\t\x00\x1b\x7f\x9b\u202e\u2066\u200b\u2028\ud800 \\'\"`$();&|<>{}#?"]
+"""What steers a terminal or a shell, or hides what a text says."""
 PORT = values.whole("a port", most=65535)
 SECONDS = values.number("a number of seconds")
 DAYS = values.number("a number of days", above=0)
@@ -44,6 +46,8 @@ TUNNEL = values.one_of("auto", "none")
         (TUNNEL, "none", "none"),
         (values.domain, "a.ngrok-free.dev", "a.ngrok-free.dev"),
         (values.public_url, "https://a.test:8443/b/", "https://a.test:8443/b"),
+        (values.public_url, "http://[::1]:7860/a_b~c/%20", "http://[::1]:7860/a_b~c/%20"),
+        (values.public_url, "HTTPS://b\xfccher.test", "HTTPS://b\xfccher.test"),
     ],
 )
 def test_what_is_meant(read: Callable[[Any], Any], value: object, meant: object) -> None:
@@ -68,6 +72,12 @@ def test_what_is_meant(read: Callable[[Any], Any], value: object, meant: object)
         (values.list_of(values.path), ["a", "null", "{}", 1, None], "a JSON list is needed"),
         (values.list_of(values.path), [[1], "[1]"], "a path is needed"),
         (TUNNEL, ["x", "", None, 1], "one of auto, none is needed"),
+        (
+            values.public_url,
+            [f"https://a{each}.test" for each in HOSTILE] + [f"https://a/{e}" for e in HOSTILE],
+            "a URL such as ",
+        ),
+        (values.domain, [f"a{each}.dev" for each in HOSTILE] + ["a.dev\n"], "a name such as "),
         (values.domain, ["https://a.dev", "a", "a.dev/x", ""], "a name such as "),
         (
             values.public_url,

@@ -257,3 +257,22 @@ async def test_stopping_stops_even_where_it_is_not_heard_at_once(
         await world.keeper.stop()
     await world.tasks.close()
     assert world.tunnel.closed == 1
+
+
+@pytest.mark.parametrize("url", ["https://a\x1b]0;b.test", "https://a.test\nhttps://b.test", "x"])
+async def test_what_is_no_url_is_said_to_nobody_as_one(url: str) -> None:
+    world = World()
+    world.tunnel.urls = [url]
+    with pytest.raises(TunnelError, match=r"what it says for a URL: a URL such as"):
+        await world.keeper.start(must_open=True)
+    assert world.probes == 0
+
+
+async def test_nor_is_what_it_moves_to() -> None:
+    world = World()
+    await world.keeper.start(must_open=True)
+    assert world.tunnel.tell
+    world.tunnel.tell(Moved("https://a\u202e.test"))
+    await until(lambda: world.tunnel.opened == 2)
+    await world.keeper.stop()
+    assert not [text for text in world.said if "\u202e" in text]

@@ -7,6 +7,7 @@ import typer
 
 from hfhooks.cli.options import Port
 from hfhooks.console.output import print_data, print_note
+from hfhooks.console.terminal import safe
 from hfhooks.serving.owner import find_server
 
 Local = Annotated[bool, typer.Option("--local", help="The URLs on this machine.")]
@@ -14,6 +15,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, as in the
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="Wait that long for a server to be ready.")
 ]
+
+LONGEST = 4096
+"""Characters of a URL."""
 
 
 def print_urls(
@@ -39,4 +43,4 @@ def print_urls(
         print_note("the tunnel is down: nothing arrives by these URLs for now.")
     base = server.local_url if local else server.url
     for each in server.endpoints:
-        print_data(base + each.endpoint.path)
+        print_data(safe(base + each.endpoint.path, LONGEST))

@@ -1,6 +1,7 @@
 """`hfhooks trigger`: send a realistic event, without a push to a repository."""
 
 import json
+import shlex
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -126,7 +127,7 @@ def _save(payloads: list[dict[str, Any]], name: str) -> None:
             file.write(text + "\n")
     except FileExistsError as error:
         raise UsageError(f"{name} is there already.", help="Choose another name.") from error
-    print_note(f"saved. To send it: hfhooks replay {name}")
+    print_note(f"saved. To send it: hfhooks replay {shlex.quote(name)}")
 
 
 def _requests(

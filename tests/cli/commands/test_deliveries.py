@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,15 @@ from hfhooks.model.exported import Exported
 from hfhooks.model.running_server import RunningServer
 from hfhooks.model.sending import JSON, Request, replayed
 from hfhooks.serving.owner import send
-from tests.harness import COMMAND, Server, payload_bytes, run_command, run_raw, wait_until
+from tests.harness import (
+    COMMAND,
+    Server,
+    at_terminal,
+    payload_bytes,
+    run_command,
+    run_raw,
+    wait_until,
+)
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -472,3 +481,40 @@ def test_on_a_terminal_the_status_is_coloured(server: Server) -> None:
     assert b"\x1b[32m" in found.stdout and b"\x1b[31m" in found.stdout
     plain = subprocess.run(command, capture_output=True, check=True)
     assert b"\x1b[" not in plain.stdout
+
+
+STEERING = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e\u2066\u200b\u2028\r\b"
+STEERED = ("\x1b]0", "\x1b[2J", "\x9b", "\u202e", "\u2066", "\u200b", "\u2028", "\x07", "\b")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deliveries"],
+        ["deliveries", "show", "1"],
+        ["deliveries", "show", "1", "--payload"],
+        ["deliveries", "export", "1"],
+        ["deliveries", "export", "1", "--curl"],
+        ["deliveries", "export", "1", "--pytest"],
+        ["explain", "1"],
+        ["replay", "1"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_that_came_steers_a_terminal(
+    arguments: list[str], start: Start, script: Script
+) -> None:
+    server = start(
+        script(f"{TEXT}\n@webhook_endpoint\ndef all(payload): return payload.model_dump()")
+    )
+    scope, action = f"repo{STEERING}", f"update{STEERING}"
+    event = {"scope": scope, "action": action}
+    body = {"event": event, "repo": {"type": "model", "name": f"me/{STEERING}"}, STEERING: STEERING}
+    raw = json.dumps(body, ensure_ascii=False).replace("\x1b", "\\u001b").replace("\b", "\\b")
+    raw = raw.replace("\r", "\\r").replace("\x07", "\\u0007")
+    server.post("all", raw.encode())
+    wait_until(lambda: server.deliveries)
+    shown = at_terminal(*arguments, env={"NO_COLOR": "1"}).stdout
+    left = re.sub("\x1b\\[K", "", shown)  # ours, at the end of what says how far it is
+    assert shown and not [each for each in STEERED if each in left]
+    assert "\x1b" not in left

@@ -4,11 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from hfhooks.private import servers_folder
 from tests.harness import COMMAND, run_command
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
 
+HOSTILE = "\x1b\x07\x9b\n\r\t\u202e\u2066\u2028"
+"""What steers a terminal."""
 TWO = """
 from hfhooks import webhook_endpoint
 
@@ -26,6 +31,25 @@ def test_bare_urls_one_a_line(start: Start, script: Script) -> None:
     assert result.returncode == 0
     assert result.stdout == f"{url}/webhooks/a\n{url}/webhooks/deep/b\n"
     assert result.stderr == "note: no tunnel is open: these URLs work on this machine only.\n"
+
+
+def test_no_url_steers_a_terminal_or_is_two(start: Start, script: Script) -> None:
+    server = start(script(TWO))
+    assert server.ready
+    [file] = servers_folder().glob("*.json")
+    row = json.loads(file.read_text())
+    row["url"] = f"https://{HOSTILE}.test"
+    file.write_text(json.dumps(row))
+    lines = run_command("print-urls").stdout.splitlines()
+    assert len(lines) == 2 and all(line.isascii() and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("url", [f"https://{each}.test" for each in HOSTILE])
+def test_a_public_url_that_steers_a_terminal_is_refused(script: Script, url: str) -> None:
+    for arguments, env in ((["--public-url", url], {}), ([], {"HFHOOKS_PUBLIC_URL": url})):
+        result = run_command("serve", str(script(TWO)), *arguments, env=env)
+        assert (result.returncode, "a URL such as" in result.stderr) == (2, True)
+        assert result.stderr.replace("\n", "").isprintable()
 
 
 def test_local_urls_need_no_note(start: Start, script: Script) -> None:
