@@ -56,10 +56,11 @@ def write_data(content: bytes) -> None:
     try:
         stream.write(content)
         stream.flush()
-    except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise ReaderGone("nobody reads what is printed.") from error
     except OSError as error:
+        # What is still in its buffer must go somewhere when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone("nobody reads what is printed.") from error
         raise DiskError(f"stdout: {error.strerror}") from error
 
 
