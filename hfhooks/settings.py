@@ -118,12 +118,12 @@ def _of_a_space() -> dict[str, Said]:
     """Return the defaults of a Space: its proxy is the tunnel, and `/data` outlives a restart."""
     if "SPACE_ID" not in os.environ:
         return {}
-    values: dict[str, Any] = {"tunnel": "none", "reload": False}
-    values["port"] = os.environ.get("PORT") or 7860
-    values["host"] = "0.0.0.0"  # noqa: S104 # the Space's proxy is on another machine
+    defaults: dict[str, Any] = {"tunnel": "none", "reload": False}
+    defaults["port"] = os.environ.get("PORT") or 7860
+    defaults["host"] = "0.0.0.0"  # noqa: S104 # the Space's proxy is on another machine
     if os.access(SPACE_STORAGE, os.W_OK):
-        values["state_dir"] = SPACE_STORAGE / "hfhooks"
-    return {name: Said(value, f"{name.upper()}={{}}") for name, value in values.items()}
+        defaults["state_dir"] = SPACE_STORAGE / "hfhooks"
+    return {name: Said(value, f"{name.upper()}={{}}") for name, value in defaults.items()}
 
 
 def _of_pyproject() -> dict[str, Said]:

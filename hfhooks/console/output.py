@@ -1,13 +1,21 @@
 """What commands print: what was asked for on stdout, everything else on stderr."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hfhooks.console.terminal import COLOURS, Screen, Steady, inert, milliseconds, safe
-from hfhooks.errors import DiskError, Fault, HfhooksError, ReaderGone
+from hfhooks.console.terminal import (
+    COLOURS,
+    Screen,
+    Steady,
+    inert,
+    milliseconds,
+    not_taken,
+    safe,
+    throw_away,
+)
+from hfhooks.errors import Fault, HfhooksError
 from hfhooks.redact import redact
 from hfhooks.tracebacks import whole_traceback
 
@@ -57,11 +65,8 @@ def write_data(content: bytes) -> None:
         stream.write(content)
         stream.flush()
     except OSError as error:
-        # What is still in its buffer must go somewhere when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise ReaderGone("nobody reads what is printed.") from error
-        raise DiskError(f"stdout: {error.strerror}") from error
+        throw_away(stream)
+        raise not_taken(error) from error
 
 
 def print_error(error: HfhooksError) -> None:

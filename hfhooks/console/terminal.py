@@ -5,9 +5,9 @@ import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
-from hfhooks.errors import DiskError, ReaderGone
+from hfhooks.errors import DiskError, HfhooksError, ReaderGone
 from hfhooks.redact import redact
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ __all__ = [
     "at_once",
     "inert",
     "milliseconds",
+    "not_taken",
     "safe",
+    "throw_away",
 ]
 
 Part: TypeAlias = str | tuple[str, str]
@@ -108,6 +110,18 @@ def at_once(call: Callable[[], None]) -> None:
     call()
 
 
+def throw_away(stream: IO[Any]) -> None:
+    """Have what is still in the buffer of a stream go somewhere when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def not_taken(error: OSError) -> HfhooksError:
+    """Return what it means that stdout has not taken something."""
+    if isinstance(error, BrokenPipeError):
+        return ReaderGone("nobody reads what is printed.")
+    return DiskError(f"stdout: {error.strerror}")
+
+
 class Steady:
     """A stream that stays open for us when nobody reads it any more: a server must not stop.
 
@@ -151,15 +165,12 @@ class Steady:
 
     def check(self) -> None:
         """Raise `DiskError` if something was not taken, `ReaderGone` if nobody reads."""
-        if isinstance(self.error, BrokenPipeError):
-            raise ReaderGone("nobody reads what is printed.") from self.error
         if self.error:
-            raise DiskError(f"stdout: {self.error.strerror}") from self.error
+            raise not_taken(self.error) from self.error
 
     def _give_up(self, error: OSError) -> None:
         self.error = error
-        # What is still in its buffer must go somewhere when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        throw_away(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

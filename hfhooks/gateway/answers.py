@@ -5,7 +5,7 @@ from functools import lru_cache
 from hfhooks.http.messages import Answer, encoded_headers
 from hfhooks.model.delivery import Verdict
 from hfhooks.model.ending import ANSWERED, DISCARDED, REFUSED, Ending
-from hfhooks.model.headers import DELIVERY_HEADER, HOP_HEADERS, OWN_HEADERS, STATUS_HEADER
+from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, is_carried
 from hfhooks.redact import redact
 
 __all__ = ["accepted", "for_owner", "with_outcome"]
@@ -40,5 +40,4 @@ def for_owner(answer: Answer, id: int, status: str) -> Answer:
 
 @lru_cache(maxsize=256)
 def _is_public(header: bytes) -> bool:
-    name = header.decode("latin-1")
-    return name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
+    return is_carried(header.decode("latin-1"))

@@ -12,7 +12,7 @@ import httptools
 
 from hfhooks.http.limits import MOST_HEAD, Room
 from hfhooks.http.messages import Request, Taker
-from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS
+from hfhooks.model.headers import is_carried
 from hfhooks.model.refusal import Refusal
 
 __all__ = ["Passed", "Reach", "Site", "SiteGone"]
@@ -217,6 +217,5 @@ def _passed_headers(request: Passed) -> Iterator[tuple[str, str]]:
     for name, value in request.headers:
         is_framing = name in ("content-length", "transfer-encoding")
         is_switch = request.switches and name in ("connection", "upgrade")
-        is_plain = name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
-        if is_framing or is_switch or is_plain:
+        if is_framing or is_switch or is_carried(name):
             yield name, value

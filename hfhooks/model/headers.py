@@ -37,6 +37,11 @@ MOST_BODY = 64 * 1024 * 1024
 """Bytes of a payload that no server accepts, whatever it is set to."""
 
 
+def is_carried(name: str) -> bool:
+    """Tell whether a header belongs to what is sent, and is none of ours; in lower case."""
+    return name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
+
+
 def carried(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return those that belong to what is sent, and not to a connection or a host that it came by.
 
@@ -44,9 +49,7 @@ def carried(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """
     found = {name.lower(): value for name, value in headers if NAME.fullmatch(name)}
     listed = {name.strip() for name in found.get("connection", "").lower().split(",")}
-    left_out = HOP_HEADERS | listed | {"host"}
+    left_out = listed | {"host"}
     return {
-        name: value
-        for name, value in found.items()
-        if name not in left_out and not name.startswith(OWN_HEADERS)
+        name: value for name, value in found.items() if name not in left_out and is_carried(name)
     }

@@ -24,6 +24,6 @@ def mended(text: bytes) -> bytes:
     b'"a cat \\ufffd, a dog \\ud83d\\udc15"'
     """
     text = text.removeprefix(BOM_UTF8)
-    if not HALF.search(text):
+    if b"\\" not in text or not HALF.search(text):
         return text
     return ESCAPE.sub(lambda found: REPLACEMENT if found[1] else found[0], text)

@@ -38,12 +38,8 @@ UNITS = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgtpe", 1)
     for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
 }
-WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+WORDS = dict.fromkeys(("true", "yes", "on", "1"), True)
+WORDS |= dict.fromkeys(("false", "no", "off", "0"), False)
 URL = re.compile(
     r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[\w.~%/+@=,:-]*)?", re.IGNORECASE
 )

@@ -15,7 +15,7 @@ from hfhooks.errors import Fault
 from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import RAISED, REFUSED, Ending, failed_by
 from hfhooks.model.endpoint import PREFIX
-from hfhooks.model.headers import HOP_HEADERS, OWN_HEADERS, SECRET_HEADER
+from hfhooks.model.headers import SECRET_HEADER, is_carried
 from hfhooks.model.json_text import mended
 from hfhooks.script.author import Delivery
 from hfhooks.tasks import in_thread
@@ -184,11 +184,7 @@ def scope_of(claim: Claim, secret: str | None) -> "Scope":
     retry.
     """
     delivery = claim.delivery
-    named = [
-        (name, value)
-        for name, value in delivery.headers
-        if name not in HOP_HEADERS and not name.startswith(OWN_HEADERS)
-    ]
+    named = [(name, value) for name, value in delivery.headers if is_carried(name)]
     if secret and not any(name == SECRET_HEADER for name, _ in named):
         named.append((SECRET_HEADER, secret))
     named.append(("content-length", str(len(delivery.body))))

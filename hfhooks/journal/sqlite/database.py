@@ -196,9 +196,9 @@ def open_database(
     """Open the file, making it and its folder as needed, for this process alone.
 
     `check` raises `JournalError` for what is not ours; then `prepare` makes it what is expected,
-    before anyone reads. `chore` is called now and then, in the
-    writing thread, and tells whether there is more of it. `holder` is what others are told who want
-    the file too. Raises `JournalError` when another process has it, or it cannot be used.
+    before anyone reads. `chore` is called now and then, in the writing thread, and tells whether
+    there is more of it. `holder` is what others are told who want the file too. Raises
+    `JournalError` when another process has it, or it cannot be used.
     """
     writer, lock = opened(path, holder, check, prepare)
     return Database(path, writer, lock, chore=chore, min_free=min_free, on_failure=on_failure)

@@ -29,8 +29,6 @@ MOUNTS = Path("/proc/self/mountinfo")
 MAKE_ROOM = "Make room on the disk, and start again, or choose another: --state-dir FOLDER"
 NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
 """File systems of other machines."""
-
-
 Use: TypeAlias = Callable[[sqlite3.Connection], object]
 
 
