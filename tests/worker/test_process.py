@@ -161,6 +161,7 @@ thread.join()
 assert (sys.stdout.fileno(), sys.stderr.fileno(), sys.stderr.isatty()) == (1, 2, False)
 sys.stdout.reconfigure(encoding="utf-8")
 sys.stdout.buffer.write(b"6\\n")
+sys.stdout.flush()
 faulthandler.dump_traceback()
 """
 
