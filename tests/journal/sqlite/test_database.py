@@ -301,23 +301,23 @@ async def test_a_nearly_full_disk_takes_nothing_new(opened: Open) -> None:
 
 async def test_a_full_disk_refuses_until_there_is_room(opened: Open) -> None:
     database = opened()
-    limit_pages(database, 10)
+    await pragma(database, "max_page_count = 10")  # SQLite itself says that there is no room
     with pytest.raises(JournalFull, match="the disk is full"):
         await database.commit(insert("x" * 100_000))
-    limit_pages(database, 10_000)
+    await pragma(database, "max_page_count = 10000")
     await database.commit(insert("a"))
     assert names(database) == ["a"] and database.failure is None
 
 
-def limit_pages(database: Database, number: int) -> None:
-    """Have SQLite itself say that there is no room."""
-    database._writer.execute(f"PRAGMA max_page_count = {number}").fetchall()
+async def pragma(database: Database, setting: str) -> None:
+    """Set it in the thread that writes, which may be at its chore."""
+    await database.commit(lambda writer: writer.execute(f"PRAGMA {setting}").fetchall())
 
 
 async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
     told: list[JournalError] = []
     database = opened(on_failure=told.append)
-    database._writer.execute("PRAGMA query_only = 1")  # the disk says no
+    await pragma(database, "query_only = 1")  # the disk says no
     failures = await asyncio.gather(
         *(database.commit(insert("a")) for _ in range(3)), return_exceptions=True
     )
