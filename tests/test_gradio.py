@@ -1,5 +1,6 @@
 """A real Gradio page, served through the gateway and used in a real browser."""
 
+import inspect
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import PAYLOADS, Server, request
+from hfhooks.script.page import ORDER
+from tests.harness import PAYLOADS, Server, request, wait_until
 
 if find_spec("gradio") is None:  # importing it takes seconds, in every process of the tests
     pytest.skip("gradio is not installed", allow_module_level=True)
@@ -154,28 +156,154 @@ def test_its_page_needs_no_secret(guide: Server) -> None:
     assert b"A page of one" in request("GET", guide.ready["local_url"] + "/config").body
 
 
-PROTECTED = """
+PAGE = """
 import gradio as gr
 from hfhooks import WebhooksServer
 
 with gr.Blocks() as ui:
     gr.Markdown("For some eyes only")
+    files = [gr.File({allowed!r}), gr.File({blocked!r})]
 
-app = WebhooksServer()
-gr.mount_gradio_app(app.fastapi_app, ui, "/", auth=("me", "password"))
+app = WebhooksServer(ui=ui)
 
 @app.add_webhook
 def push(payload: dict):
     return "pushed"
+
+"""
+PROTECTED = """
+app.launch(
+    share=True,
+    auth=("me", "password"),
+    auth_message="Who goes there?",
+    allowed_paths=[{folder!r}],
+    blocked_paths=[{blocked!r}],
+    max_file_size="1kb",
+    css=".own {{ color: red }}",
+    head="<meta name=of-the-script>",
+    js="() => {{ document.title = 'by the script' }}",
+    theme="soft",
+    root_path="/behind/a/proxy",
+    ssr_mode=False,
+)
+"""
+BY_DEPENDENCY = """
+app.launch(auth_dependency=lambda request: request.headers.get("x-user"))
+"""
+GUARDED = """
+if __name__ == "__main__":
+    app.launch(auth=("me", "password"))
+"""
+LOGIN = b"username=me&password=password"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def paged(start: Any, tmp_path: Path) -> Callable[[str], Server]:
+    """Serves a page whose `launch` is given."""
+    (tmp_path / "open").mkdir()
+    words = {"folder": str(tmp_path / "open")}
+    for name in ("allowed", "blocked"):
+        (tmp_path / "open" / name).write_text(f"what is {name}")
+        words[name] = str(tmp_path / "open" / name)
+
+    def serve(launch: str) -> Server:
+        (tmp_path / "app.py").write_text((PAGE + launch).format_map(words))
+        server: Server = start(tmp_path / "app.py", env=QUIET)
+        return server
+
+    return serve
+
+
+def upload(server: Server, size: int, headers: dict[str, str]) -> int:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    body += bytes(size) + b"\r\n--x--\r\n"
+    headers = headers | {"content-type": "multipart/form-data; boundary=x"}
+    url = server.ready["local_url"] + "/gradio_api/upload"
+    return request("POST", url, body, headers).status
+
+
+def test_what_launch_is_given_protects_the_page(
+    paged: Callable[[str], Server], tmp_path: Path
+) -> None:
+    server = paged(PROTECTED)
+    url = server.ready["local_url"]
+    refused = request("GET", url + "/config")
+    assert refused.status == 401 and b"some eyes" not in refused.body
+    assert request("POST", url + "/login", LOGIN + b"x", FORM).status == 400
+    cookies = request("POST", url + "/login", LOGIN, FORM).headers.get_all("set-cookie") or []
+    known = {"cookie": "; ".join(cookie.partition(";")[0] for cookie in cookies)}
+    shown = request("GET", url + "/config", headers=known)
+    assert shown.status == 200 and b"some eyes" in shown.body
+    assert b"/behind/a/proxy" in shown.body
+    page = request("GET", url + "/", headers=known).body
+    assert b"of-the-script" in page and b".own { color: red }" in page
+    assert [upload(server, size, known) for size in (10, 5000)] == [200, 413]
+    assert upload(server, 10, {}) == 401
+    files = [f"{url}/gradio_api/file={tmp_path}/open/{name}" for name in ("allowed", "blocked")]
+    assert [request("GET", file, headers=known).status for file in files] == [200, 403]
+    assert "launch(share=...): this means nothing here" in server.stderr
+    assert server.post("push", PAYLOADS[0].read_bytes()).json() == "pushed"
+
+
+def test_a_page_with_a_password_asks_for_it_in_a_browser(paged: Callable[[str], Server]) -> None:
+    server = paged(PROTECTED.replace('root_path="/behind/a/proxy",', ""))
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(server.ready["local_url"])
+        page.get_by_text("Who goes there?").wait_for()
+        assert page.get_by_text("some eyes").count() == 0
+        page.get_by_label("username").fill("me")
+        page.get_by_label("password").fill("password")
+        page.get_by_role("button", name="Login").click()
+        page.get_by_text("some eyes").wait_for()
+        sync_api.expect(page).to_have_title("by the script", timeout=30_000)
+        browser.close()
+
+
+def test_a_page_that_asks_somebody_else_who_comes_is_closed(
+    paged: Callable[[str], Server],
+) -> None:
+    url = paged(BY_DEPENDENCY).ready["local_url"] + "/config"
+    assert request("GET", url).status == 401
+    assert request("GET", url, headers={"x-user": "me"}).status == 200
+
+
+def test_a_page_whose_protection_would_not_run_is_not_served(
+    paged: Callable[[str], Server],
+) -> None:
+    server = paged(GUARDED)
+    assert server.process.wait(timeout=60) == 3
+    wait_until(lambda: "launch(auth=...) is not called" in server.stderr)
+
+
+OLDER = """
+import gradio
+newest = gradio.mount_gradio_app
+
+def mount_gradio_app(app, blocks, path, auth=None, ssr_mode=None):
+    return newest(app, blocks, path, auth=auth, ssr_mode=ssr_mode)
+
+gradio.mount_gradio_app = mount_gradio_app
 """
 
 
-def test_a_page_with_a_password_is_mounted_as_the_error_says(start: Any, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(PROTECTED)
-    server = start(tmp_path / "app.py", env=QUIET)
-    answer = request("GET", server.ready["local_url"] + "/config")
-    assert answer.status == 401 and b"some eyes" not in answer.body
-    assert server.post("push", PAYLOADS[0].read_bytes()).json() == "pushed"
+def test_what_an_older_gradio_cannot_be_mounted_with_is_no_page(
+    paged: Callable[[str], Server],
+) -> None:
+    server = paged(OLDER + PROTECTED)
+    assert server.process.wait(timeout=60) == 3
+    wait_until(lambda: "launch(allowed_paths=...) protects nothing here" in server.stderr)
+    assert "A newer Gradio" in server.stderr
+
+
+def test_gradios_launch_has_its_arguments_in_the_order_that_we_know() -> None:
+    import gradio
+
+    parameters = list(inspect.signature(gradio.Blocks.launch).parameters)
+    assert parameters[1 : len(ORDER) + 1] == list(ORDER)
 
 
 @pytest.fixture(scope="module")

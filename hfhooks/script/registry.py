@@ -52,6 +52,10 @@ class OwnServer(Protocol):
     """What a script's server object brings beside its endpoints."""
 
     ui: object
+    file: str
+    """The script that has created it."""
+    page_options: dict[str, Any] | None
+    """What `launch` was given for the `ui`; None where it was not called."""
 
     @property
     def has_own_app(self) -> bool:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
 from hfhooks.script.decorator import H, Options, declare
 from hfhooks.script.handover import calling_file, cancel
+from hfhooks.script.page import options_of
 from hfhooks.script.registry import current_registry
-from hfhooks.script.running import run_served, stop_served
+from hfhooks.script.running import serve_this, stop_served
 from hfhooks.secret import checked_secret
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class WebhooksServer:
         if webhook_secret is not None:
             self.webhook_secret = checked_secret(webhook_secret, "webhook_secret")
         self._fastapi_app: FastAPI | None = None
-        self._file = calling_file()
+        self.file = calling_file()
+        self.page_options: dict[str, Any] | None = None
+        """What `launch` was given for the page; None where it was not called."""
         self._application: Any = None
         current_registry().servers.append(self)
 
@@ -51,7 +54,7 @@ class WebhooksServer:
             from hfhooks.serving.asgi import Application
 
             cancel()
-            self._application = Application(current_registry(), self, self._file)
+            self._application = Application(current_registry(), self, self.file)
         await self._application(scope, receive, send)
 
     @property
@@ -88,9 +91,11 @@ class WebhooksServer:
         """Serve this script, or what the cells of this notebook have declared.
 
         Returns at once in a script that is served already. What Gradio's `launch` takes may be
-        given, and is ignored with a note.
+        given, for a page of Gradio's; what means nothing here is named in a note. Raises
+        `EndpointError` for what would keep somebody out, and cannot.
         """
-        run_served(*args, **kwargs)
+        self.page_options = {**(self.page_options or {}), **options_of(self.ui, args, kwargs)}
+        serve_this()
 
     launch = run
 

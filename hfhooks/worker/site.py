@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfhooks.errors import EndpointError
+from hfhooks.script.page import check_is_reached, mount_page
 from hfhooks.script.registry import OwnServer
 from hfhooks.tracebacks import users_traceback
 
@@ -38,7 +39,7 @@ def app_of(servers: Sequence[OwnServer], are_all_meant: bool = True) -> FastAPI:
         return FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app = owners[-1].fastapi_app
     if owners[-1].ui is not None:
-        _mount(app, owners[-1].ui)
+        _mount(app, owners[-1])
     return app
 
 
@@ -87,22 +88,32 @@ class _Shown:
     """Stands in an application's state for the `ui` that it shows."""
 
     ui: object
+    options: dict[str, Any] | None
 
 
-def _mount(app: FastAPI, ui: Any) -> None:
-    """Show a `ui` at `/`, once."""
-    if getattr(app.state, "hfhooks_shown", None) == _Shown(ui):
+def _mount(app: FastAPI, server: OwnServer) -> None:
+    """Show the `ui` of a server at `/`, once."""
+    ui, options = server.ui, server.page_options
+    shown = getattr(app.state, "hfhooks_shown", None)
+    if shown is not None and shown.ui is ui:
+        if shown.options != options:
+            raise EndpointError(
+                "a page that is shown already cannot be given other arguments of launch.",
+                help="Make a new WebhooksServer for it, or start the kernel anew.",
+            )
         return
-    app.state.hfhooks_shown = _Shown(ui)
+    if options is None:
+        check_is_reached(server.file)
     gradio = sys.modules.get("gradio")  # who has made Blocks has imported it
     if gradio and isinstance(ui, gradio.Blocks):
-        gradio.mount_gradio_app(app, ui, "/", ssr_mode=False)
+        mount_page(app, ui, options or {})
     elif callable(ui):
         _mount_asgi(app, ui)
     else:
         raise EndpointError(
             f"WebhooksServer(ui=...) takes Gradio's Blocks or an ASGI application, not {ui!r}."
         )
+    app.state.hfhooks_shown = _Shown(ui, options)
 
 
 def _mount_asgi(app: FastAPI, ui: ASGIApp) -> None:

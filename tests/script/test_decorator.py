@@ -13,7 +13,6 @@ from hfhooks.errors import EndpointError, HfhooksError, SecretError
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.events import Filter
 from hfhooks.script.registry import Registry, collecting
-from hfhooks.script.running import PROTECTING
 
 
 @pytest.fixture(autouse=True)
@@ -181,30 +180,11 @@ def test_run_and_launch_return_at_once_in_a_served_script(
     caplog.set_level("DEBUG")
     with collecting(Registry(is_served=True)):
         webhook_endpoint(retrain)
-        assert retrain.run() is retrain.launch(share=True) is None  # type: ignore[attr-defined] # added
+        assert retrain.run() is retrain.launch(share=False) is None  # type: ignore[attr-defined] # added
         WebhooksServer().run()
         WebhooksServer().launch(prevent_thread_lock=True)
     assert "returns at once" in caplog.text
     assert not [record for record in caplog.records if record.levelname != "DEBUG"]
-
-
-@pytest.mark.parametrize("name", PROTECTING)
-@pytest.mark.parametrize("is_served", [True, False])
-def test_launch_refuses_what_would_protect_a_page_and_does_not(name: str, is_served: bool) -> None:
-    with collecting(Registry(is_served=is_served)):
-        app = WebhooksServer()
-        webhook_endpoint(retrain)
-        for launch in (app.launch, app.run, retrain.launch):  # type: ignore[attr-defined] # added
-            with pytest.raises(EndpointError, match=rf"{name}=\.\.\.\) protects nothing"):
-                launch(share=True, **{name: "x"})
-
-
-def test_launch_knows_gradios_order_and_what_protects_nothing() -> None:
-    with collecting(Registry(is_served=True)):
-        app = WebhooksServer()
-        with pytest.raises(EndpointError, match="auth"):
-            app.launch(None, False, False, False, 40, ("me", "password"))
-        app.launch(None, False, False, False, 40, None, auth=None, allowed_paths=None)
 
 
 def test_run_returns_at_once_in_a_module_that_is_imported(
