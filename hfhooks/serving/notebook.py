@@ -48,6 +48,8 @@ def serve_cells(registry: Registry) -> None:
     Where that is done already, take up what has changed, and show it again. Raises `HfhooksError`
     when it cannot start.
     """
+    for server in registry.servers:
+        server.page_options = server.page_options or {}  # no `launch` comes that says more
     if registry.live is None:
         redact.learn_environment()
         registry.live = live = Notebook(registry)

@@ -51,6 +51,8 @@ class ThreadWorker:
         self._host, self._tasks = host, tasks
         self._endpoints: list[Endpoint] = []
         self._app: FastAPI | None = None
+        self._lifespan: Any = None
+        """That of the application, as it was entered."""
         self._served: Any = None
         """The application, with what its lifespan has made."""
         self._call: Calls
@@ -168,7 +170,7 @@ class ThreadWorker:
     async def _enter(self, app: "FastAPI") -> None:
         """Serve this application from now on, within its lifespan."""
         make_room_for(self._endpoints)
-        if app is self._app:
+        if app is self._app and app.router.lifespan_context is self._lifespan:
             self._serve(app, self._served, self._leave)
             return
         state: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -176,6 +178,7 @@ class ThreadWorker:
         self._living = asyncio.create_task(_live(app, state, over))
         entered_state = await state
         self._leave()
+        self._lifespan = app.router.lifespan_context  # a page that is shown later adds its own
         self._serve(app, WithState(app, entered_state), over.set)
 
     def _serve(self, app: "FastAPI", served: Any, leave: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ def build(
     Raises `EndpointError` for a handler whose parameters cannot be filled, `SecretError` for a
     secret that cannot protect anything.
     """
-    app = app_of(registry.servers, registry.is_served)
+    app = app_of(registry.servers, registry.is_served, registry.live is not None)
     secrets = environment_secrets(os.environ)
     hear = on_late_failure or _log_late_failure
     routes = [_route(each, hear) for each in registry.registrations.values()]

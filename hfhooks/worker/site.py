@@ -23,10 +23,13 @@ PAGE = "hfhooks.page"
 log = logging.getLogger(__name__)
 
 
-def app_of(servers: Sequence[OwnServer], are_all_meant: bool = True) -> FastAPI:
+def app_of(
+    servers: Sequence[OwnServer], are_all_meant: bool = True, awaits_launch: bool = False
+) -> FastAPI:
     """Return the application to put the endpoints on: that of the server that has its own.
 
-    Unless they `are_all_meant` the newest counts, as where a cell of a notebook was run again.
+    Unless they `are_all_meant` the newest counts, as where a cell of a notebook was run again. If
+    it `awaits_launch`, its `ui` is not shown before that says who may see it.
     Raises `EndpointError` where several have, or for a `ui` that cannot be shown.
     """
     owners = [server for server in servers if server.has_own_app]
@@ -38,7 +41,8 @@ def app_of(servers: Sequence[OwnServer], are_all_meant: bool = True) -> FastAPI:
     if not owners:
         return FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app = owners[-1].fastapi_app
-    if owners[-1].ui is not None:
+    is_due = not awaits_launch or owners[-1].page_options is not None
+    if owners[-1].ui is not None and is_due:
         _mount(app, owners[-1])
     return app
 

@@ -10,7 +10,7 @@ from hfhooks import WebhooksServer, webhook_endpoint
 from hfhooks.errors import EndpointError
 from hfhooks.script.page import PROTECTING, check_is_reached
 from hfhooks.script.registry import Registry, collecting
-from hfhooks.worker.app import build
+from hfhooks.worker.app import build, other_routes
 
 Script = Callable[..., Path]
 
@@ -86,6 +86,21 @@ def test_a_page_is_looked_at_before_it_is_shown(script: Script) -> None:
         app.file = str(script(GUARDED.format(argument="auth=('me', 'password')")))
         with pytest.raises(EndpointError, match="is not called"):
             build(registry)
+
+
+class Cells:
+    def update(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def test_a_page_of_a_notebook_is_not_shown_before_launch_says_who_may_see_it() -> None:
+    with collecting(Registry()) as registry:
+        registry.live = Cells()
+        app = WebhooksServer(ui=ui)
+        app.add_webhook(handler)
+        assert other_routes(build(registry)[0]) == []
+        app.page_options = {}
+        assert len(other_routes(build(registry)[0])) == 1
 
 
 def test_a_page_that_is_shown_is_not_opened_or_closed_afterwards() -> None:

@@ -153,7 +153,7 @@ def test_the_kernels_event_loop_is_free_and_its_own(kernel: Kernel) -> None:
 
 def test_launch_takes_what_gradio_takes_and_says_that_it_means_nothing(kernel: Kernel) -> None:
     cell = kernel.run(HELLO + "\nhello.launch(share=True, debug=True)")
-    assert "run(share=..., debug=...): what Gradio takes means nothing here" in printed(cell)
+    assert "launch(share=..., debug=...): this means nothing here" in printed(cell)
     assert "/webhooks/hello" in shown(cell)
 
 
