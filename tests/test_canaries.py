@@ -47,7 +47,9 @@ PAYLOAD = json.dumps(
 ).encode()
 
 SCRIPT = f"""
-import logging, os, signal, sys, threading, warnings
+import json, logging, os, pathlib, signal, sys, threading, warnings
+own = pathlib.Path(__file__).with_name("environment.json")
+os.environ.update(json.loads(own.read_text()) if own.exists() else {{}})
 from fastapi import BackgroundTasks, HTTPException, Request
 from hfhooks import Delivery, Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
 
@@ -247,12 +249,18 @@ def encoded(texts: Iterable[str]) -> bytes:
     return "\n".join(texts).encode(errors="backslashreplace")
 
 
-@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+@pytest.mark.parametrize(
+    ("as_json", "env"),
+    [(True, ENVIRONMENT), (False, ENVIRONMENT), (False, {})],
+    ids=["json", "text", "set by the script"],
+)
 def test_nothing_secret_leaves(
-    start: Callable[..., Server], script: Callable[..., Path], as_json: bool
+    start: Callable[..., Server], script: Callable[..., Path], as_json: bool, env: dict[str, str]
 ) -> None:
     path = script(SCRIPT)
-    server = start(path, "--reload", as_json=as_json, env=ENVIRONMENT | LOUD)
+    if not env:
+        script(json.dumps(ENVIRONMENT), "environment.json")
+    server = start(path, "--reload", as_json=as_json, env=env | LOUD)
     url = local_url(server)
     own = list(call_every_handler(url))
     strangers = list(come_as_a_stranger(url))

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfhooks.redact import ENVIRONMENT, Redactor
+from hfhooks.redact import ENVIRONMENT, MOST_PASSING, Redactor
 
 SECRET = "correct-horse"
 HUB_TOKEN = "hf_" + "aZ09" * 9
@@ -89,6 +90,71 @@ def test_the_environment_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redact(", ".join(f"the value of {name}" for name in ENVIRONMENT)) == ", ".join(
         ["***"] * len(ENVIRONMENT)
     )
+
+
+def test_the_environment_is_followed() -> None:
+    code = """if True:
+    import os
+    from hfhooks.redact import ENVIRONMENT, Redactor
+    os.environ["NGROK_API_KEY"] = "the value before"
+    redact, heard = Redactor(), []
+    redact.follow_environment(heard.append)
+    redact.follow_environment(heard.append)
+    os.environ["ANOTHER"] = "of no interest"
+    for name in ENVIRONMENT:
+        os.environ[name] = f"the value of {name}"
+    os.environ.update(HF_TOKEN="of a second user", NGROK_API_KEY="short")
+    del os.environ["HF_TOKEN"]
+    values = [f"the value of {name}" for name in ENVIRONMENT]
+    assert heard == [*values, "of a second user", "short"], heard
+    told = " ".join(["the value before", *heard, "of no interest"])
+    assert redact(told) == "*** " * 8 + "short of no interest", redact(told)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)  # what follows is never undone
+
+
+def test_however_many_pass_the_lasting_ones_are_masked(redact: Redactor) -> None:
+    for number in range(MOST_PASSING + 1):
+        redact.learn_passing(f"the token {number}.")
+    assert redact(f"{SECRET}, the token {MOST_PASSING}.") == "***, ***"
+    assert redact("the token 0.") == "the token 0."
+
+
+def test_what_threads_learn_side_by_side_is_masked(redact: Redactor) -> None:
+    def learn(name: str) -> None:
+        for number in range(30):
+            redact.learn(f"{name} has {number}.")
+
+    threads = [threading.Thread(target=learn, args=[name]) for name in ("Ada's", "Bob's")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert redact("Ada's has 29. Bob's has 29.") == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("query", "masked"),
+    [
+        ("", ""),
+        ("a=1&b=%20&c=x+y", "a=1&b=%20&c=x+y"),
+        (f"a=1&token={SECRET}", "a=1&token=***"),
+        ("a=1&token=%63orrect-h%6frse&b=2", "a=1&***&b=2"),
+        ("key=battery%2Fstaple", "key=***"),
+        ("correct%2Dhorse", "***"),
+    ],
+)
+def test_a_query_has_no_secrets_however_they_are_encoded(
+    redact: Redactor, query: str, masked: str
+) -> None:
+    assert redact.query(query) == masked
+
+
+def test_a_header_that_was_let_through_is_masked_when_its_secret_is_known() -> None:
+    redact = Redactor()
+    assert redact.header("a-secret-to-be") == "a-secret-to-be"
+    redact.learn("a-secret-to-be")
+    assert redact.header("a-secret-to-be") == "***"
 
 
 def test_huge_texts_take_no_time_to_speak_of(redact: Redactor) -> None:

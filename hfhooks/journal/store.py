@@ -21,8 +21,6 @@ from hfhooks.model.endpoint import Published
 
 __all__ = ["Row", "Store"]
 
-KEPT_HEADERS = ("content-type", "user-agent", "webhook-id")
-
 
 @dataclass
 class Row:
@@ -104,8 +102,7 @@ class Store:
         if earlier := self._earlier(delivery):
             return Stored(earlier.id, "duplicate")
         self.newest = id = self.newest + 1
-        headers = tuple(header for header in delivery.headers if header[0] in KEPT_HEADERS)
-        kept = replace(delivery, headers=headers)
+        kept = replace(delivery, headers=delivery.kept_headers, query=delivery.kept_query)
         row = self.rows[id] = Row(id, kept, delivery.status, delivery.received_at)
         claim = None
         if taken_by is not None and row.status == "queued":

@@ -7,6 +7,8 @@ same: that takes four times as long, as long as parsing what comes.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from hfhooks.redact import redact
+
 __all__ = [
     "KEPT_ANSWER",
     "SETTLED",
@@ -28,6 +30,8 @@ SETTLED = ("failed", "ignored", "cancelled")
 STATUSES = (*UNFINISHED, "succeeded", *SETTLED)
 KEPT_ANSWER = 4096
 """Bytes of a handler's answer, and characters of its traceback, that are kept."""
+KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
+"""Headers that may be written to disk; never the secret, cookies or authorization."""
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class Recorded:
     received_at: float
     """Seconds since 1970."""
     query: str
-    """Without the secret."""
+    """Without the parameter that is read as the secret."""
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     """As they came, with the secret; few of them are recorded."""
     body: bytes
@@ -58,6 +62,18 @@ class Recorded:
     """How many of these raised."""
     crashed: int = 0
     """How many of these ended the worker."""
+
+    @property
+    def kept_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers that are recorded, without secrets that senders put there."""
+        return tuple(
+            (name, redact.header(text)) for name, text in self.headers if name in KEPT_HEADERS
+        )
+
+    @property
+    def kept_query(self) -> str:
+        """The query as it is recorded."""
+        return redact.query(self.query)
 
     @property
     def is_once(self) -> bool:

@@ -12,6 +12,7 @@ from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.events import event_of, repo_of
 from hfhooks.model.json_text import mended
 from hfhooks.model.refusal import Refusal
+from hfhooks.redact import redact
 
 __all__ = ["check_media_type", "receive"]
 
@@ -58,7 +59,7 @@ def receive(
         body=body,
         event=str(event) if event else None,
         repo=repo_of(payload),
-        webhook_id=webhook_id if webhook_id and WEBHOOK_ID.fullmatch(webhook_id) else None,
+        webhook_id=webhook_id if _is_id(webhook_id) else None,
         origin=origin,
         status="ignored" if mismatch else "queued",
     )
@@ -71,6 +72,11 @@ def without_secret(query: str) -> str:
         return query
     parts = query.split("&")
     return "&".join(p for p in parts if unquote_plus(p.partition("=")[0]).lower() != SECRET)
+
+
+def _is_id(text: str | None) -> bool:
+    """Tell whether this may be recorded as a webhook's id: no secret is one."""
+    return text is not None and bool(WEBHOOK_ID.fullmatch(text)) and redact.header(text) == text
 
 
 def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str | None:

@@ -119,7 +119,7 @@ class Application:
     async def _run(self) -> AsyncIterator[_Running]:
         """Be ready for deliveries. Raises `HfhooksError` when that cannot be."""
         settings = load_settings()
-        redact.learn_environment()
+        redact.follow_environment()
         environment = environment_secrets(os.environ)  # what is wrong with them is said first
         happenings = Happenings(Text(verbose=settings.verbose))
         url = journal_url(settings, self._key)

@@ -51,7 +51,7 @@ def serve_cells(registry: Registry) -> None:
     for server in registry.servers:
         server.page_options = server.page_options or {}  # no `launch` comes that says more
     if registry.live is None:
-        redact.learn_environment()
+        redact.follow_environment()
         registry.live = live = Notebook(registry)
         try:
             live.start()

@@ -15,6 +15,7 @@ from hfhooks.http.passage import Site, SiteGone
 from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import CRASHED, INTERRUPTED, Ending, failed_by
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.redact import redact
 from hfhooks.script.target import Target
 from hfhooks.supervisor.link import Link
 from hfhooks.supervisor.spawn import Spawned
@@ -29,6 +30,7 @@ from hfhooks.worker.frames import (
     PRELOAD,
     PRELOADED,
     READY,
+    SECRET,
     SERVED,
     STOP,
     Frame,
@@ -83,6 +85,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[Frame] = self._loop.create_future()
         self._served = asyncio.Event()
+        self._steps = {PRELOADED: self.is_warm, SERVED: self._served}
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
         try:
             # A process that says nothing more, or nothing that makes sense, is of no use.
@@ -196,18 +199,18 @@ class Worker:
                 ended(ending)
         elif frame.kind == ALIVE:
             self.is_alive = True
-        elif frame.kind == PRELOADED:
-            self.is_warm.set()
         elif frame.kind in (READY, FAILED):
             if not self._loaded.done():
                 self._loaded.set_result(frame)
+        elif frame.kind in self._steps:
+            self._steps[frame.kind].set()
         elif frame.kind == BLOCKED:
             self._noted(message_from(frame)["why"])
         elif frame.kind == LATE:
             late = message_from(frame)
             self._failed_late(late["id"], late["attempt"], late["error"])
-        elif frame.kind == SERVED:
-            self._served.set()
+        elif frame.kind == SECRET:
+            redact.learn_passing(message_from(frame)["secret"])
 
     def _answer_all(self) -> None:
         """Tell those who wait for answers that none will come."""

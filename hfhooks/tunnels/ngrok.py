@@ -27,7 +27,7 @@ from hfhooks.redact import redact
 from hfhooks.settings import Settings
 from hfhooks.tasks import in_thread
 from hfhooks.tunnels.probe import ProxyOut
-from hfhooks.tunnels.programs import guarded, private_folder
+from hfhooks.tunnels.programs import environment, guarded, private_folder
 from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
 __all__ = ["TOKEN_HELP", "Ngrok", "looked_at"]
@@ -45,7 +45,6 @@ ASK_EVERY = 2.0
 TOKEN = "NGROK_AUTHTOKEN"  # noqa: S105 # the name of a variable
 TOKEN_HELP = f"Copy yours from https://dashboard.ngrok.com/get-started/your-authtoken to {TOKEN}."
 WITHOUT = "Without a tunnel: --tunnel none."
-
 TOO_OLD = ("the ngrok agent is too old: it knows no endpoints.", "Update it: ngrok update")
 # https://ngrok.com/docs/errors
 CAUSES = {
@@ -244,10 +243,10 @@ class _Agent:
         return False
 
     def _quiet(self, program: str, folder: Path) -> Path:
-        """Return a program that is the agent, but for stderr, which pyngrok leaves to ours."""
-        script = folder / "ngrok"
+        """Return a program that is the agent, but for stderr and secrets, which pyngrok leaves."""
+        secrets = " ".join(["_", *(os.environ.keys() - environment().keys())])
         line = f'exec {shlex.quote(program)} "$@" 2>{shlex.quote(str(self._said))}'
-        script.write_text(f"#!/bin/sh\n{line}\n")
+        (script := folder / "ngrok").write_text(f"#!/bin/sh\nunset {secrets}\n{line}\n")
         script.chmod(0o700)
         return script
 
@@ -317,7 +316,8 @@ def looked_at() -> tuple[bool, str, str | None]:
     version = None
     if Path(path).exists():
         try:
-            asked = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=True)
+            ask, env = [path, "--version"], environment()
+            asked = subprocess.run(ask, capture_output=True, timeout=10, check=True, env=env)
         except (OSError, subprocess.SubprocessError) as error:
             raise TunnelError(f"{path} does not work: {error}", "Install it anew.") from error
         version = asked.stdout.decode(errors="replace").strip().rpartition(" ")[2]

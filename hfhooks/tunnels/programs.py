@@ -23,7 +23,7 @@ from hfhooks.errors import CredentialsError, StartError, TunnelError
 from hfhooks.private import check_private, is_alive, state_folder, write_private
 from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
-__all__ = ["find_program", "guarded", "opened_by", "private_folder"]
+__all__ = ["environment", "find_program", "guarded", "opened_by", "private_folder"]
 
 URL_WITHIN = 20.0
 """Seconds in which a program must have said its URL."""
@@ -34,6 +34,15 @@ GUARD = 'read _ || kill -TERM "$1"'
 RECORD = "program.json"
 DENIED = re.compile(r"permission denied|authentication fail", re.IGNORECASE)
 REASON = re.compile(r"\berr|denied|refused|fail|cannot|no such|not found|timed out", re.IGNORECASE)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a program that opens a tunnel, which no secret of ours concerns."""
+    return {name: value for name, value in os.environ.items() if not _is_secret(name)}
+
+
+def _is_secret(name: str) -> bool:
+    return name.startswith("WEBHOOK_SECRET") or name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def find_program(name: str, help: str) -> str:
@@ -87,6 +96,7 @@ def guarded(pid: int, folder: Path) -> Iterator[None]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=environment(),
         start_new_session=True,
     ) as guard:
         try:
@@ -144,6 +154,7 @@ class _Program:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env=environment(),
                 start_new_session=True,  # Ctrl-C is for us, who end it in our own time
             )
         except OSError as error:

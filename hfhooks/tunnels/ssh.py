@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from hfhooks.errors import TunnelError, UsageError
 from hfhooks.settings import Settings
-from hfhooks.tunnels.programs import find_program, opened_by
+from hfhooks.tunnels.programs import environment, find_program, opened_by
 from hfhooks.tunnels.tunnel import Tell
 
 __all__ = ["Ssh"]
@@ -74,7 +74,11 @@ class Ssh:
     def _server(self) -> str:
         """Return the host's name in the net; ssh's own configuration may have another for it."""
         asked = subprocess.run(
-            [self._program, "-G", self._host], capture_output=True, text=True, check=False
+            [self._program, "-G", self._host],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
         )
         found = re.search(r"^hostname (\S+)$", asked.stdout, re.MULTILINE)
         if not found:

@@ -22,6 +22,7 @@ from hfhooks.worker.frames import (
     LOAD,
     PING,
     READ,
+    SECRET,
     STOP,
     Frame,
     Malformed,
@@ -126,6 +127,13 @@ class Control:
     def report(self, kind: int, **content: Any) -> None:
         """Tell the gateway this."""
         self.send(of_message(kind, content))
+
+    def tell_secret(self, secret: str) -> None:
+        """Have the gateway mask this in what it shows and records of all that is sent from now on.
+
+        It goes out with that: a handler may be in the middle of anything.
+        """
+        self._outbox.put(of_message(SECRET, {"secret": secret}))
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:  # it was blocked, and another one hears meanwhile

@@ -28,6 +28,7 @@ __all__ = [
     "PRELOADED",
     "READ",
     "READY",
+    "SECRET",
     "SERVED",
     "STOP",
     "Frame",
@@ -46,9 +47,9 @@ ATTEMPT, ANSWER = 1, 2
 """A call of a handler, and how it ended: what is answered has the number of what was asked."""
 PRELOAD, LOAD, PING, STOP, PAGE = 3, 4, 5, 6, 7
 """What the gateway says beside; with `PAGE` comes a socket that a page's request comes by."""
-PRELOADED, READY, FAILED, ALIVE, BLOCKED, LATE, SERVED = 8, 9, 10, 11, 12, 13, 14
-"""What the worker says beside; `LATE` is a failure after the answer."""
-KINDS = range(1, 15)
+PRELOADED, READY, FAILED, ALIVE, BLOCKED, LATE, SERVED, SECRET = 8, 9, 10, 11, 12, 13, 14, 15
+"""What the worker says beside; `LATE` is a failure after the answer, `SECRET` what to mask."""
+KINDS = range(1, 16)
 CONTROL = frozenset(KINDS) - {ATTEMPT, ANSWER}
 MORE = 0x80
 """Marks the kind of a piece that more pieces follow."""

@@ -24,6 +24,7 @@ def main() -> None:
     gc.disable()  # while nothing but imports happens, which leave nothing to be collected
     _leave_signals_to_the_gateway()
     control = Control(int(sys.argv[1]))
+    redact.follow_environment(control.tell_secret)
     from hfhooks.worker.compat import stand_in_for_huggingface_hub
     from hfhooks.worker.served import load_and_serve  # and pydantic, while no script is named yet
 

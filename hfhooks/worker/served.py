@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from hfhooks.errors import Fault
-from hfhooks.model.ending import Ending, failed_by
+from hfhooks.model.ending import ANSWERED, Ending, failed_by
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
 from hfhooks.script.author import Delivery
@@ -56,10 +56,7 @@ def load_and_serve(message: dict[str, Any], control: Control) -> None:
     """
     targets = [Target.from_json(row) for row in message["targets"]]
     sys.argv[:] = [targets[0].program, *arguments()]
-    try:
-        registry = load(targets)
-    finally:
-        redact.learn_environment()  # scripts may add to it, as from a file
+    registry = load(targets)
 
     def failed_late(delivery: Delivery, error: str) -> None:
         control.report(LATE, id=delivery.id, attempt=delivery.attempt, error=redact(error))
@@ -107,7 +104,7 @@ class _Served:
             calls,
             registry,
             prepare=lambda: make_room_for(endpoints),
-            on_blocked=lambda why: control.report(BLOCKED, why=why),
+            on_blocked=lambda why: control.report(BLOCKED, why=redact(why)),
             on_active=lambda loop: control.attach(loop, self._take),
             on_fault=end_by,
             on_look=control.flush,  # what a loop has said in the turn in which it was blocked
@@ -140,6 +137,8 @@ class _Served:
 
     def _begin(self, frame: Frame) -> None:
         def answered(ending: Ending) -> None:
+            if ending.kind != ANSWERED:  # which its author wrote for the sender
+                ending.body = redact(ending.body)
             self._control.send(of_ending(frame.number, ending), self._loops.has_more)
 
         try:

@@ -13,6 +13,7 @@ from hfhooks.journal import Journal
 from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Summary, Verdict, Wanted
 from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.events import Filter
+from hfhooks.redact import Redactor
 from tests.harness import until
 from tests.journal.engines import (
     ENGINES,
@@ -65,6 +66,22 @@ async def test_a_delivery_comes_back_as_it_was(journal: Journal) -> None:
     kept = replace(HUBS, id=1, headers=(("content-type", "application/json"),))
     assert await journal.get(1) == kept
     assert await journal.get(99) is None and await journal.get(1 << 70) is None
+
+
+async def test_a_secret_in_a_header_or_the_query_is_not_recorded(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redact = Redactor()
+    redact.learn("a secret/of the hub")
+    monkeypatch.setattr("hfhooks.model.delivery.redact", redact)
+    given = replace(
+        NEW,
+        query="a=1&token=a+secret%2Fof+th%65+hub",
+        headers=(("user-agent", "bot/a secret/of the hub"), ("x-api-key", "a secret/of the hub")),
+    )
+    assert (await taken(journal, given)).delivery.headers == given.headers
+    kept = await journal.get(1)
+    assert kept and (kept.query, kept.headers) == ("a=1&***", (("user-agent", "bot/***"),))
 
 
 async def test_it_calls_back_once_and_never_before_the_call_has_returned(

@@ -13,6 +13,7 @@ from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.events import Filter
 from hfhooks.model.receive import check_media_type, receive
 from hfhooks.model.refusal import Refusal
+from hfhooks.redact import redact
 from tests.harness import PAYLOADS
 
 TRAIN = Endpoint("train")
@@ -33,6 +34,14 @@ def received(
 ) -> tuple[Recorded, str | None]:
     values = {"received_at": 12.5, **values}
     return receive(endpoint, query=query, headers=headers, body=body, **values)
+
+
+def test_a_secret_is_no_webhooks_id() -> None:
+    redact.learn("a-canary-as-an-id")
+    ids = [
+        received(headers=(("webhook-id", id),))[0].webhook_id for id in ("w1", "a-canary-as-an-id")
+    ]
+    assert ids == ["w1", None]
 
 
 def kept(query: str) -> str:

@@ -17,6 +17,7 @@ from hfhooks.http.passage import SiteGone
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
+from hfhooks.redact import redact
 from hfhooks.script.target import Target
 from hfhooks.supervisor.child import Worker, WorkerDied
 from hfhooks.worker.frames import (
@@ -31,6 +32,7 @@ from hfhooks.worker.frames import (
     PRELOAD,
     PRELOADED,
     READY,
+    SECRET,
     SERVED,
     STOP,
     Frame,
@@ -218,8 +220,19 @@ async def test_what_it_says_of_the_script_is_passed_on(child: Child) -> None:
     assert (child.notes, child.late) == (["a blocks"], [(1, 2, "Traceback")])
 
 
+async def test_a_secret_that_it_tells_is_masked_here(child: Child) -> None:
+    child.process.say(of_message(SECRET, {"secret": "a canary of the worker"}))
+    await until(lambda: redact("a canary of the worker") == "***")
+
+
 @pytest.mark.parametrize(
-    "frame", [Frame(LATE, 0, b"no JSON"), of_message(LATE, {"id": 1}), of_message(BLOCKED, {})]
+    "frame",
+    [
+        Frame(LATE, 0, b"no JSON"),
+        of_message(LATE, {"id": 1}),
+        of_message(BLOCKED, {}),
+        of_message(SECRET, {}),
+    ],
 )
 async def test_one_that_says_what_makes_no_sense_is_ended(child: Child, frame: Frame) -> None:
     child.process.say(frame)

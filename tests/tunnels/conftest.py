@@ -177,6 +177,12 @@ def install(name: str, folder: Path) -> Path:
 TOKEN = "2abcDEFghiJKLmnoPQRstuVWXyz_canary"
 
 
+SECRETS = dict.fromkeys(
+    ("WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    "no business of a tunnel",
+)
+
+
 @dataclass
 class NgrokAgent:
     """ngrok's agent, as it will be found and run; it obeys once it runs."""

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.harness import Server, payload_bytes, post, run_command, wait_until
-from tests.tunnels.conftest import install
+from tests.tunnels.conftest import SECRETS, install
 from tests.tunnels.internet import Internet
 
 PULL = payload_bytes("pr_create_v3_docs")
@@ -63,6 +63,13 @@ def test_a_delivery_comes_through(start: Start, app: Path, cloudflared: Cloudfla
     pid = cloudflared.state["pid"]
     assert server.stop(signal.SIGINT) == 130
     assert not psutil.pid_exists(pid)
+
+
+def test_it_knows_no_secret_of_ours(start: Start, app: Path, cloudflared: Cloudflared) -> None:
+    server = start(app, "--tunnel", "cloudflared", env=cloudflared.env() | SECRETS)
+    assert server.ready["url"] == f"https://{NAME}"
+    assert "PATH" in cloudflared.state["environment"]
+    assert not SECRETS.keys() & {*cloudflared.state["environment"]}
 
 
 def test_one_that_dies_is_started_again(start: Start, app: Path, cloudflared: Cloudflared) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from hfhooks.private import state_folder
 from tests.harness import Server, payload_bytes, post, run_command, wait_until
-from tests.tunnels.conftest import TOKEN, NgrokAgent, install
+from tests.tunnels.conftest import SECRETS, TOKEN, NgrokAgent, install
 
 PULL = payload_bytes("pr_create_v3_docs")
 Start = Callable[..., Server]
@@ -72,6 +72,13 @@ def test_the_agent_shows_nothing_and_hides_the_token(
     assert agent.token not in " ".join(state["argv"])
     config = Path(state["config_path"])
     assert [path.stat().st_mode & 0o777 for path in (config.parent, config)] == [0o700, 0o600]
+
+
+def test_the_agent_knows_no_secret_of_ours(start: Start, app: Path, agent: NgrokAgent) -> None:
+    server = start(app, env=agent.env | SECRETS)
+    assert server.ready["tunnel"] == "ngrok"
+    assert "NGROK_AUTHTOKEN" in agent.state["environment"]
+    assert not SECRETS.keys() & {*agent.state["environment"]}
 
 
 def test_a_domain_is_asked_for(start: Start, app: Path, agent: NgrokAgent) -> None:

@@ -16,7 +16,7 @@ from hfhooks.errors import UsageError
 from hfhooks.settings import load_settings
 from hfhooks.tunnels.ssh import SERVICES, Ssh
 from tests.harness import Server, payload_bytes, post, run_command, wait_until
-from tests.tunnels.conftest import SshServer
+from tests.tunnels.conftest import SECRETS, SshServer
 
 PULL = payload_bytes("pr_create_v3_docs")
 Start = Callable[..., Server]
@@ -43,6 +43,16 @@ def test_a_delivery_comes_through(start: Start, app: Path, sshd: SshServer) -> N
     [client] = ssh_clients(server)
     assert server.stop(signal.SIGINT) == 130
     assert not client.is_running()
+
+
+def test_it_knows_no_secret_of_ours(start: Start, app: Path, sshd: SshServer) -> None:
+    server = start(app, "--tunnel", "ssh", "--ssh-host", sshd.host, env=sshd.env | SECRETS)
+    assert server.ready["tunnel"] == "ssh"
+    children = psutil.Process(server.process.pid).children()
+    programs = {each.name(): each.environ() for each in children if each.name() in ("ssh", "sh")}
+    assert programs.keys() == {"ssh", "sh"}  # it, and what ends it with us
+    for environment in programs.values():
+        assert "PATH" in environment and not SECRETS.keys() & environment.keys()
 
 
 def test_the_urls_are_printed_and_the_warning_is_louder(

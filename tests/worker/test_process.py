@@ -27,6 +27,7 @@ from hfhooks.worker.frames import (
     PRELOAD,
     PRELOADED,
     READY,
+    SECRET,
     SERVED,
     STOP,
     Frame,
@@ -52,6 +53,8 @@ class Line:
         self.worker.sock.settimeout(30)
         self._parser = Parser()
         self._frames: list[Frame] = []
+        self.secrets: list[str] = []
+        """What it has told us to mask."""
 
     def send(self, frame: Frame) -> None:
         outbox = Outbox()
@@ -70,7 +73,11 @@ class Line:
             data = self.worker.sock.recv(65536)
             assert data, "it says nothing more"
             self._frames = self._parser.feed(data)
-        return self._frames.pop(0)
+        frame = self._frames.pop(0)
+        if frame.kind == SECRET:
+            self.secrets.append(message_from(frame)["secret"])
+            return self.next()
+        return frame
 
     def load(self, path: Path) -> Mapping[str, Any]:
         """Let it load a script, and return its report."""
@@ -193,6 +200,42 @@ def test_why_a_script_fails_is_told_without_its_secrets(line: Line, script: Scri
     report = line.load(script(FAILING + "fail()  # canary-of-the-script"))
     assert report["message"].endswith(":8: RuntimeError: ***, ***")
     assert report["traceback"][1].endswith("fail()  # ***")
+
+
+SETTING = """
+import os
+from fastapi import BackgroundTasks
+from hfhooks import Discard, Retry, webhook_endpoint
+os.environ["HF_TOKEN"] = "canary-at-import"
+
+def set(name):
+    os.environ[name] = "canary-of-a-call"
+    return os.environ.pop(name)
+
+@webhook_endpoint
+def raises(): raise RuntimeError(os.environ["HF_TOKEN"] + set("NGROK_API_KEY"))
+@webhook_endpoint
+def retries(): raise Retry(set("NGROK_AUTHTOKEN"))
+@webhook_endpoint
+async def discards(): raise Discard(set("WEBHOOK_SECRET_PREVIOUS"))
+@webhook_endpoint
+def answers(): return set("HUGGING_FACE_HUB_TOKEN")
+@webhook_endpoint
+def later(tasks: BackgroundTasks): tasks.add_task(lambda: int(set("HF_TOKEN")))
+"""
+
+
+def test_what_a_handler_puts_into_the_environment_is_masked_at_that_moment(
+    line: Line, script: Script
+) -> None:
+    line.load(script(SETTING))
+    assert line.secrets == ["canary-at-import"]
+    assert line.call("raises").body.endswith(b"RuntimeError: ******\n")
+    assert [line.call(name).body for name in ("retries", "discards")] == [b"***"] * 2
+    assert line.call("answers").body == b'"canary-of-a-call"'  # as its author wrote it
+    assert line.secrets == ["canary-at-import", *["canary-of-a-call"] * 4]
+    assert line.call("later").body == b"null"
+    assert message_from(line.next())["error"].endswith(" '***'\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -93,9 +93,6 @@ UPDATE deliveries SET status = 'queued', due_at = NULL WHERE {UNFINISHED} AND st
 """
 INSERT_ENDPOINT = "INSERT INTO endpoints (published) VALUES (?)"
 
-KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
-"""Headers that may be written to disk; never the secret, cookies or authorization."""
-
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables what is expected, and queue what an earlier process has left running."""
@@ -122,8 +119,8 @@ def insert(
             delivery.webhook_id,
             delivery.event,
             delivery.repo,
-            delivery.query,
-            to_json([each for each in delivery.headers if each[0] in KEPT_HEADERS]).decode(),
+            delivery.kept_query,
+            to_json(delivery.kept_headers).decode(),
             delivery.origin,
             status,
             0 if taken_at is None else 1,
