@@ -100,6 +100,10 @@ class JournalFull(JournalError):
     exit_code = 5
 
 
+class JournalAway(JournalError):
+    """Another program has the journal locked, for now."""
+
+
 class DiskError(JournalError):
     """The disk failed, so nothing more may be acknowledged."""
 

@@ -62,6 +62,24 @@ def guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket.socket, "connect", _only_loopback(socket.socket.connect))
 
 
+SQLITES = (".db", ".db-wal", ".db-shm", ".lock")
+
+
+def _keep_locks(event: str, arguments: tuple[Any, ...]) -> None:
+    """Let nobody open what SQLite has open here: closing it would drop SQLite's locks."""
+    if event != "open" or not isinstance(arguments[0], str | os.PathLike):
+        return
+    name, flags = os.fsdecode(arguments[0]), arguments[2] or 0
+    if name.endswith(SQLITES) and not flags & os.O_EXCL:  # by which nothing is opened that is there
+        path = os.path.realpath(name)
+        opened = map(os.path.realpath, Path("/proc/self/fd").iterdir())
+        assert path not in opened, f"{name} is open in this process: see harness.content_of"
+
+
+if sys.platform == "linux":
+    sys.addaudithook(_keep_locks)
+
+
 def _sleep_of_libraries(sleep: Callable[[float], None]) -> Callable[[float], None]:
     def guarded(seconds: float) -> None:
         caller = sys._getframe(1).f_globals["__name__"].partition(".")[0]

@@ -69,6 +69,19 @@ async def polled() -> None:
             await loop.sock_recv(ours, 1)
 
 
+def content_of(file: Path) -> bytes:
+    """Return what is in a file that SQLite may have open in this process.
+
+    Whoever closes it here would drop SQLite's locks.
+    """
+    return subprocess.run(["cat", file], check=True, capture_output=True).stdout
+
+
+def copy_folder(folder: Path, target: Path) -> None:
+    """Copy a folder with a journal that may be open in this process."""
+    subprocess.run(["cp", "-r", folder, target], check=True)
+
+
 class Answer(NamedTuple):
     status: int
     headers: HTTPMessage

@@ -212,6 +212,7 @@ SUBJECTS = {
     "parser_oracle",
     "guards",
     "import",
+    "journal_files",
     "machine",
     "reload",
     "scripts",

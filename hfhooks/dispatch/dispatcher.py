@@ -123,9 +123,10 @@ class Dispatcher:
         """Give running handlers this many seconds; what is left stays in the journal."""
         self._is_draining = True
         self.outcomes.give_up_waiting(self._attempts.ids)
+        deadline = self._clock() + grace
         await self._attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
-        await self.outcomes.written()
+        await self.outcomes.written(deadline - self._clock())
         self._worker = None
 
     @property

@@ -8,11 +8,11 @@ from functools import partial
 
 from hfhooks.dispatch.attempts import Running
 from hfhooks.dispatch.verdict import attempt_of, judge
-from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
+from hfhooks.errors import Fault, JournalAway, JournalError, JournalFault, JournalFull
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import Attempt, Claim, Verdict
 from hfhooks.model.ending import Ending
-from hfhooks.model.happenings import Finished, Happening
+from hfhooks.model.happenings import Finished, Happening, Note
 from hfhooks.model.host import Sender
 from hfhooks.tasks import Tasks
 
@@ -65,11 +65,21 @@ class Outcomes:
             if sender and id not in running:
                 sender.waits_in_vain()
 
-    async def written(self) -> None:
-        """Return when all that is known is recorded, or cannot be."""
-        while self._unwritten:
+    async def written(self, within: float = 0.0) -> None:
+        """Return when all that is known is recorded, or the journal is away for so many seconds."""
+        deadline = asyncio.get_running_loop().time() + within
+        while self._unwritten and not self._is_in_vain(deadline):
             self._written.clear()
-            await self._written.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._again_after):
+                    await self._written.wait()
+        if self._unwritten:
+            what = (
+                "what came of a handler"
+                if self._unwritten == 1
+                else (f"what came of {self._unwritten} handlers")
+            )
+            self._tell(Note(f"{what} is not recorded; the next start may run it again."))
 
     def ended(self, running: Running, ending: Ending) -> None:
         """Make of an ending what it means."""
@@ -91,8 +101,13 @@ class Outcomes:
         amendment.add_done_callback(self._amendments.discard)
 
     async def settle(self) -> None:
-        """Return when all of these are recorded."""
-        await asyncio.gather(*self._amendments, return_exceptions=True)
+        """Return when all of these are recorded, or the journal is away."""
+        while self._amendments and not self._is_in_vain(0.0):
+            await asyncio.wait(self._amendments, timeout=self._again_after)
+
+    def _is_in_vain(self, deadline: float) -> bool:
+        is_late = asyncio.get_running_loop().time() >= deadline
+        return is_late and self._journal.condition.state == "away"
 
     async def _amend(self, id: int, number: int, error: str) -> None:
         await self._over(id)  # the news of it may be faster than the answer
@@ -144,7 +159,7 @@ class Outcomes:
                 self._write(claim, attempt, Verdict("raised", "failed"))
                 return
         # When we end, the next start finds it as it was, and runs it again.
-        if isinstance(result, JournalFull) and not self._is_last_call:
+        if isinstance(result, JournalFull | JournalAway) and not self._is_last_call:
             loop = asyncio.get_running_loop()
             loop.call_later(self._again_after, self._write, claim, attempt, verdict)
             return

@@ -14,8 +14,9 @@ from hfhooks.http.limits import MOST_CONNECTIONS
 from hfhooks.http.messages import Answer, Request, json_answer, refused
 from hfhooks.http.passage import Passed, Site
 from hfhooks.journal import Journal
+from hfhooks.model.condition import Condition
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.happenings import Happening, Refused
+from hfhooks.model.happenings import Full, Happening, Refused
 from hfhooks.model.headers import TOKEN_HEADER
 from hfhooks.model.host import Host
 from hfhooks.model.receive import check_media_type
@@ -85,6 +86,15 @@ class Gateway:
         Senders to others hear that there is no such endpoint, if these `are_all` there are.
         """
         self.paths.publish(endpoints, site, are_all)
+
+    def journal_became(self, condition: Condition) -> None:
+        """Say that deliveries are refused while the journal is away, and when it is back."""
+        if condition.state == "away":
+            self.is_full = True
+            self.tell(Full(str(condition.error)))
+        elif condition.state == "healthy" and self.is_full:
+            self.is_full = False
+            self.tell(Full(None))
 
     def stop(self) -> None:
         """Accept no further delivery."""

@@ -73,6 +73,8 @@ class Inspector:
             raise Refusal(401, "unauthorized")
         if request.method != "POST":
             raise Refusal(405, "method_not_allowed", {"allow": "POST"})
+        if self._journal.condition.state == "away":  # what is asked for now would wait
+            raise Refusal(503, "unavailable")
         values = {name: values[0] for name, values in parse_qs(request.query).items()}
         try:
             if request.path == PRUNE:

@@ -193,6 +193,7 @@ class _Parts:
         )
 
         def changed(condition: Condition) -> None:
+            self.gateway.journal_became(condition)
             if condition.state == "failed" and condition.error:
                 tell(Failed(condition.error))
 

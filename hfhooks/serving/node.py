@@ -234,6 +234,7 @@ class Node:
         self._gateway.reached_at(self._announcement.local_url, self._announcement.public_url)
 
     def _condition_changed(self, condition: Condition) -> None:
+        self._gateway.journal_became(condition)
         error = condition.error
         if isinstance(error, JournalFault):
             self.tasks.fail(Fault("the journal", error.error))

@@ -2,18 +2,27 @@
 
 Whatever is committed at once shares one sync of the disk. When the disk is full writes are refused
 until there is room again; when it has failed they are refused for good, because after a failed sync
-nobody knows what is on it, whatever SQLite says (https://wiki.postgresql.org/wiki/Fsync_Errors).
+nobody knows what is on it, whatever SQLite says (https://wiki.postgresql.org/wiki/Fsync_Errors);
+and so they are when a file was deleted or replaced. What another program locks is away for a while.
 """
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from hfhooks.errors import JournalError, JournalFault, JournalFull
-from hfhooks.journal.sqlite.files import LOG_BYTES, explained, log_of
+from hfhooks.errors import (
+    DiskError,
+    JournalAway,
+    JournalError,
+    JournalFault,
+    JournalFull,
+)
+from hfhooks.journal.sqlite.files import LOG_BYTES, code_of, explained, log_of
+from hfhooks.journal.sqlite.opening import Opened
 
 __all__ = ["Apply", "Commits", "Done", "Write"]
 
@@ -27,6 +36,11 @@ CHORE_EVERY = 100
 CHORE_AGAIN = 1.0
 """Seconds after which it is tried again when it failed."""
 HOUR = 3600.0
+NOT_WHILE_RUNNING = "Leave the journal's files alone while a server runs; stop it first."
+LOOK_EVERY = 1.0
+"""Seconds without writes after which is looked whether the files are still there."""
+PAUSE = 0.005
+"""Seconds since the last look after which is looked before a commit."""
 
 
 class Write(NamedTuple):
@@ -47,7 +61,7 @@ class Commits:
     def __init__(
         self,
         path: Path,
-        connection: sqlite3.Connection,
+        opened: Opened,
         *,
         chore: Apply[bool],
         min_free: int,
@@ -57,10 +71,18 @@ class Commits:
         """Why nothing may be written, and nothing acknowledged, any more."""
         self.rest = 0.0
         """Seconds without writes after which the chore is to be done."""
-        self._path, self._connection = path, connection
+        self.away: JournalAway | None = None
+        """Who has kept the last writes from being committed."""
+        self._path, self._connection, self._identity = path, opened.writer, opened.identity
         self._folder, self._log = str(path.parent), log_of(path)
         self._chore, self._min_free, self._failed = chore, min_free, failed
         self._until_chore = 0
+        self._looked_at = self._wrote_at = time.monotonic()
+
+    @property
+    def idle_after(self) -> float:
+        """Seconds without writes after which `idle` is to be called."""
+        return min(self.rest, LOOK_EVERY)
 
     def write(self, writes: Sequence[Write]) -> Sequence[Any]:
         """Return what each write has returned, all on disk, or the `JournalError` it failed with.
@@ -68,6 +90,8 @@ class Commits:
         Nothing that is asked for meanwhile is covered by the sync.
         """
         try:
+            if time.monotonic() - self._looked_at > PAUSE:
+                self._look()
             return self._outcomes(writes)
         except Exception as error:  # noqa: BLE001 # whatever it is, those who wait must hear
             return [self.fail(JournalFault(error))] * len(writes)
@@ -79,6 +103,14 @@ class Commits:
             self.do_chore()
         elif self._is_log_long():
             self._checkpoint()
+        self._wrote_at = time.monotonic()
+
+    def idle(self) -> None:
+        """Look whether the files are still there, and do the chore when it is time for it."""
+        self._look()
+        if time.monotonic() - self._wrote_at >= self.rest:
+            self.do_chore()
+            self._wrote_at = time.monotonic()
 
     def do_chore(self) -> None:
         """Do some of the chore, and copy the log into the database."""
@@ -86,6 +118,7 @@ class Commits:
         self._checkpoint()
         if isinstance(done, JournalFault):
             self.fail(done)
+        self.away = None  # nobody has waited
         if isinstance(done, JournalError):  # a full disk is what it may help against
             self._until_chore, self.rest = CHORE_EVERY, CHORE_AGAIN
         elif done:
@@ -94,9 +127,9 @@ class Commits:
             self._until_chore, self.rest = CHORE_EVERY, HOUR
 
     def fail(self, error: JournalError) -> JournalError:
-        """Note that nothing may be acknowledged any more, unless only room is missing."""
-        if not (isinstance(error, JournalFull) or self.failure):
-            self.failure = error
+        """Note that nothing may be acknowledged any more, unless that will pass."""
+        if not (isinstance(error, JournalFull | JournalAway) or self.failure):
+            self.away, self.failure = None, error
             self._failed(error)
         return error
 
@@ -113,9 +146,10 @@ class Commits:
             return [self.failure] * len(writes)
         try:
             with _transaction(self._connection):
+                self.away = None
                 return [write(self._connection) for write in writes]
         except sqlite3.Error as error:
-            return [self.fail(explained(self._path, error))] * len(writes)
+            return [self.fail(self._explained(error))] * len(writes)
         except Exception as error:  # noqa: BLE001 # such as of a text that cannot be encoded
             if len(writes) > 1:
                 return [outcome for write in writes for outcome in self._together([write])]
@@ -128,7 +162,20 @@ class Commits:
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
-            self.fail(explained(self._path, error))
+            self.fail(explained(self._path, error))  # a lock will pass, and the log can wait
+
+    def _explained(self, error: sqlite3.Error) -> JournalError:
+        if self.away and code_of(error) == sqlite3.SQLITE_BUSY:
+            return self.away
+        explanation = explained(self._path, error)
+        self.away = explanation if isinstance(explanation, JournalAway) else None
+        return explanation
+
+    def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        if lost := self._identity.lost():
+            what = f"{lost} was deleted or replaced. Nothing more is accepted."
+            self.fail(DiskError(what, help=NOT_WHILE_RUNNING))
 
     def _has_room(self) -> bool:
         try:

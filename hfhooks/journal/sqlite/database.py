@@ -14,9 +14,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from hfhooks.errors import JournalError, JournalFault
+from hfhooks.errors import JournalAway, JournalError, JournalFault
 from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
-from hfhooks.journal.sqlite.opening import Use, holder_of, opened
+from hfhooks.journal.sqlite.opening import Opened, Use, holder_of, opened
+from hfhooks.model.condition import Condition
 
 __all__ = ["Database", "open_database"]
 
@@ -29,28 +30,31 @@ SOON = 0.02
 class Database:
     """Commits writes, which are asked for on one event loop; `open_database` makes one.
 
-    `on_failure` is called on the loop's thread when the disk has failed.
+    `become` is called on the loop's thread when its condition is another one.
     """
 
     def __init__(
         self,
         path: Path,
-        writer: sqlite3.Connection,
-        lock: sqlite3.Connection,
+        opened: Opened,
         *,
         chore: Apply[bool],
         min_free: int,
-        on_failure: Callable[[JournalError], None],
+        become: Callable[[Condition], None],
     ) -> None:
         self.path = path
-        self._writer, self._lock = writer, lock
+        self._writer, self._lock = opened.writer, opened.lock
+        self._become = become
         self._commits = Commits(
             path,
-            writer,
+            opened,
             chore=chore,
             min_free=min_free,
-            failed=lambda error: self._tell(partial(on_failure, error)),
+            failed=lambda error: self._tell(partial(become, Condition("failed", error))),
         )
+        self._away: JournalAway | None = None
+        """Who keeps it locked, as the loop's thread knows."""
+        self._is_closing = False
         self._writes: list[Write] = []
         """Those of the next commit."""
         self._is_wanted = False
@@ -79,10 +83,15 @@ class Database:
         """Call back with what `apply` returns once its writes are on disk, or with what failed.
 
         A write that `is_new` is refused where the disk is nearly full: the room that is left is
-        for what became of the older ones. One that `can_wait` shares the next commit, which comes
+        for what became of the older ones. So it is while another program has the file locked, and
+        the others wait until it goes on. One that `can_wait` shares the next commit, which comes
         soon. Writes are applied in the order in which they came. Call it on the loop's thread, on
         which `done` is called too.
         """
+        if is_new and self._away:
+            refused = [Write(apply, done)]
+            self._loop.call_soon(_call_back, self._loop, refused, [self._away])
+            return
         self._writes.append(Write(apply, done, is_new))
         if not can_wait:
             self._want()
@@ -105,14 +114,16 @@ class Database:
         return await written
 
     def close(self) -> None:
-        """Finish the writes that are waiting and close the file."""
+        """Finish the writes that are waiting, unless they are kept from it, and close the file."""
+        self._is_closing = True
         while self._writes:
             self._hand_over()
         self._batches.put(None)
         self._thread.join()
         with suppress(sqlite3.Error):
             self._writer.close()
-        holder_of(self.path).unlink(missing_ok=True)
+        if not self.failure:  # or the names may be those of another one's files
+            holder_of(self.path).unlink(missing_ok=True)
         self._lock.close()
 
     def _want_late(self) -> None:
@@ -156,24 +167,46 @@ class Database:
     def _write_some(self) -> bool:
         """Wait for a batch and write it, or do the chore meanwhile; False at the end."""
         try:
-            batch = self._batches.get(timeout=self._commits.rest)
+            batch = self._batches.get(timeout=self._commits.idle_after)
         except Empty:
-            self._commits.do_chore()
+            self._commits.idle()
             return True
-        if batch is not None:
-            self._tell(partial(self._written, batch, self._commits.write(batch)))
-            self._commits.tidy(batch)
-        return batch is not None
+        if batch is None:
+            return False
+        outcomes = self._commits.write(batch)
+        if self._commits.away:
+            batch, outcomes = self._write_when_back(batch, self._commits.away)
+        self._tell(partial(self._written, batch, outcomes))
+        self._commits.tidy(batch)
+        return True
+
+    def _write_when_back(
+        self, batch: Sequence[Write], away: JournalAway
+    ) -> tuple[Sequence[Write], Sequence[Any]]:
+        """Refuse what is new, and write the rest as soon as nobody has the file locked."""
+        self._tell(partial(self._turn_away, [each for each in batch if each.is_new], away))
+        batch = [each for each in batch if not each.is_new]
+        outcomes: Sequence[Any] = [away] * len(batch)
+        while self._commits.away and not self._is_closing:
+            outcomes = self._commits.write(batch)
+        if self._commits.away:
+            self._commits.failure = away  # nobody waits for it, or for what follows, any longer
+        else:
+            self._tell(partial(self._turn_away, (), None))
+        return batch, outcomes
+
+    def _turn_away(self, batch: Sequence[Write], away: JournalAway | None) -> None:
+        """Refuse what is new of a batch, and whatever is until it is not away any more."""
+        self._away = away
+        self._become(Condition("away", away) if away else Condition())
+        if away:
+            refused = [*batch, *(each for each in self._writes if each.is_new)]
+            self._writes = [each for each in self._writes if not each.is_new]
+            _call_back(self._loop, refused, [away] * len(refused))
 
     def _written(self, batch: Sequence[Write], outcomes: Sequence[Any]) -> None:
-        """Call back everyone whose write was in this batch."""
-        for write, outcome in zip(batch, outcomes, strict=True):
-            try:
-                if write.done:
-                    write.done(outcome)
-            except Exception as error:  # noqa: BLE001 # of one, and the others wait too
-                context = {"message": "what follows a write", "exception": error}
-                self._loop.call_exception_handler(context)
+        """Call back everyone whose write was in this batch, and go on with the next one."""
+        _call_back(self._loop, batch, outcomes)
         self._is_busy = False
         if self._is_wanted:
             self._want()
@@ -181,6 +214,17 @@ class Database:
     def _tell(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(what)
+
+
+def _call_back(
+    loop: asyncio.AbstractEventLoop, writes: Sequence[Write], outcomes: Sequence[Any]
+) -> None:
+    for write, outcome in zip(writes, outcomes, strict=True):
+        try:
+            if write.done:
+                write.done(outcome)
+        except Exception as error:  # noqa: BLE001 # of one, and the others wait too
+            loop.call_exception_handler({"message": "what follows a write", "exception": error})
 
 
 def open_database(
@@ -191,7 +235,7 @@ def open_database(
     prepare: Use,
     chore: Apply[bool],
     min_free: int,
-    on_failure: Callable[[JournalError], None],
+    become: Callable[[Condition], None],
 ) -> Database:
     """Open the file, making it and its folder as needed, for this process alone.
 
@@ -200,5 +244,5 @@ def open_database(
     there is more of it. `holder` is what others are told who want the file too. Raises
     `JournalError` when another process has it, or it cannot be used.
     """
-    writer, lock = opened(path, holder, check, prepare)
-    return Database(path, writer, lock, chore=chore, min_free=min_free, on_failure=on_failure)
+    files = opened(path, holder, check, prepare)
+    return Database(path, files, chore=chore, min_free=min_free, become=become)

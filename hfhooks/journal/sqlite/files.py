@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-from hfhooks.errors import DiskError, JournalError, JournalFull
+from hfhooks.errors import DiskError, JournalAway, JournalError, JournalFull
+from hfhooks.journal.sqlite.lockers import lockers
 
 if sys.platform == "darwin":
     import fcntl
@@ -22,6 +23,7 @@ __all__ = [
     "connect",
     "damaged",
     "explained",
+    "index_of",
     "log_of",
     "sync",
     "sync_folder",
@@ -30,7 +32,6 @@ __all__ = [
 VERSION = sqlite3.sqlite_version
 
 DISK_ERRORS = (
-    sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_NOLFS,
@@ -54,8 +55,16 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def index_of(path: Path) -> Path:
+    """Return the index of a database's log, on which those who read and write have their locks.
+
+    See https://sqlite.org/walformat.html, 2.3.
+    """
+    return path.with_name(f"{path.name}-shm")
+
+
 def sync(path: Path) -> None:
-    """Have a file on the disk itself. Raises `OSError`."""
+    """Have a file on the disk itself, one that SQLite does not have open. Raises `OSError`."""
     file = os.open(path, os.O_RDWR)
     try:
         if sys.platform == "darwin":  # where fsync reaches the disk's own memory only
@@ -86,6 +95,9 @@ def connect(path: Path | str, timeout: float = 5, uri: bool = False) -> sqlite3.
 def explained(path: Path, error: Exception) -> JournalError:
     """Return what an error of a running database means."""
     code = code_of(error)
+    if code == sqlite3.SQLITE_BUSY:
+        who = lockers(path, index_of(path))
+        return JournalAway(f"{path} is locked by {who}.", help="Wait for that, or end it.")
     if code == sqlite3.SQLITE_FULL:
         return JournalFull(f"{path}: the disk is full.")
     if code in DISK_ERRORS:

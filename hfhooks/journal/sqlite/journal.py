@@ -69,7 +69,7 @@ class SqliteJournal(Telling, ThreadReading):
             prepare=partial(writing.prepare, path=path),
             chore=lambda connection: retention is not None and prune(connection, retention, now()),
             min_free=min_free,
-            on_failure=lambda error: self.become(Condition("failed", error)),
+            become=self.become,
         )
         try:
             reader = Reader(path)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from errno import ENOSPC
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from hfhooks.errors import DiskError, JournalError, JournalTaken
 from hfhooks.journal.sqlite.files import (
@@ -16,15 +16,20 @@ from hfhooks.journal.sqlite.files import (
     code_of,
     connect,
     damaged,
+    explained,
+    index_of,
     log_of,
     sync,
     sync_folder,
 )
+from hfhooks.journal.sqlite.identity import Identity
 
-__all__ = ["Use", "holder_of", "opened"]
+__all__ = ["Opened", "Use", "holder_of", "opened"]
 
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
+MOST_PATIENCE = 1000
+"""Milliseconds that a write waits for a lock of another program before that is said."""
 MOUNTS = Path("/proc/self/mountinfo")
 MAKE_ROOM = "Make room on the disk, and start again, or choose another: --state-dir FOLDER"
 NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
@@ -32,10 +37,17 @@ NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"
 Use: TypeAlias = Callable[[sqlite3.Connection], object]
 
 
-def opened(
-    path: Path, holder: str, check: Use, prepare: Use
-) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """Return a connection that writes, and one that holds the lock for as long as it is open.
+class Opened(NamedTuple):
+    """A database that this process alone writes to."""
+
+    writer: sqlite3.Connection
+    lock: sqlite3.Connection
+    """It keeps others away for as long as it is open."""
+    identity: Identity
+
+
+def opened(path: Path, holder: str, check: Use, prepare: Use) -> Opened:
+    """Open a database for this process alone.
 
     What is there is checked before anything is written to it, and then prepared. Raises
     `JournalError` when another process has the file, or it cannot be used.
@@ -43,7 +55,7 @@ def opened(
     try:
         _create(path)
         with ExitStack() as stack:
-            lock = stack.enter_context(closing(connect(path.with_suffix(".lock"), timeout=0)))
+            lock = stack.enter_context(closing(connect(_lock_of(path), timeout=0)))
             _hold(lock, path, holder)
             stack.callback(holder_of(path).unlink, missing_ok=True)
             _sync_log(path)
@@ -52,14 +64,18 @@ def opened(
             _configure(writer, path)
             _check(writer, path)
             prepare(writer)
+            writer.execute(f"PRAGMA busy_timeout = {MOST_PATIENCE}")
+            identity = Identity((path, log_of(path), index_of(path), _lock_of(path)))
             stack.pop_all()
     except (OSError, sqlite3.Error, ValueError) as error:  # what is damaged may not be text
+        if code_of(error) == sqlite3.SQLITE_BUSY:
+            raise explained(path, error) from error
         is_full = code_of(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
         if is_full or isinstance(error, OSError) or code_of(error) in DISK_ERRORS:
             what = f"the journal in {path.parent} cannot be used: {error}"
             raise JournalError(what, help=MAKE_ROOM if is_full else None) from error
         raise damaged(path, error) from error
-    return writer, lock
+    return Opened(writer, lock, identity)
 
 
 def _create(path: Path) -> None:
@@ -108,6 +124,10 @@ def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
             help="Stop that one, or give this one its own: --state-dir FOLDER",
         ) from error
     holder_of(path).write_text(holder)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
 
 
 def holder_of(path: Path) -> Path:

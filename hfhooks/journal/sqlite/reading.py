@@ -104,10 +104,14 @@ class Reader:
         except sqlite3.Error as error:
             raise JournalError(f"{path}: {error}.") from error
         self._connection.row_factory = sqlite3.Row
-        # SQLite opens the file at the first query, and until then the writer thinks it is alone.
-        self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
-        if version_of(self._connection, path) not in (0, VERSION):
-            self._read_copy()
+        try:
+            # SQLite opens the file at the first query; until then the writer thinks it is alone.
+            self.rows(tuple, "SELECT count(*) FROM sqlite_schema")
+            if version_of(self._connection, path) not in (0, VERSION):
+                self._read_copy()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _read_copy(self) -> None:
         """Read what an earlier version has made as this one would, without touching the file."""

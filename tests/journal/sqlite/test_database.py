@@ -3,22 +3,28 @@ import random
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
 
-from hfhooks.errors import DiskError, JournalError, JournalFull
+from hfhooks.errors import DiskError, JournalAway, JournalError, JournalFull
 from hfhooks.journal import open_journal, url_of
+from hfhooks.journal.sqlite.commits import PAUSE
 from hfhooks.journal.sqlite.database import SOON, Database, open_database
 from hfhooks.journal.sqlite.files import LOG_BYTES, log_of
 from hfhooks.journal.sqlite.reading import Reader
+from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED, Wanted
 from hfhooks.tasks import run
-from tests.harness import until, wait_until
+from tests.harness import copy_folder, until, wait_until
 from tests.journal.engines import NEW, record, taken
 
 Open = Callable[..., Database]
@@ -31,7 +37,7 @@ def make(folder: Path, **options: Any) -> Database:
         "prepare": lambda c: c.execute("CREATE TABLE IF NOT EXISTS deliveries (name TEXT)"),
         "chore": lambda _: False,
         "min_free": 0,
-        "on_failure": lambda _: None,
+        "become": lambda _: None,
     }
     return open_database(folder / "deep" / "d.db", **arguments | options)
 
@@ -315,8 +321,8 @@ async def pragma(database: Database, setting: str) -> None:
 
 
 async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
-    told: list[JournalError] = []
-    database = opened(on_failure=told.append)
+    told: list[Condition] = []
+    database = opened(become=told.append)
     await pragma(database, "query_only = 1")  # the disk says no
     failures = await asyncio.gather(
         *(database.commit(insert("a")) for _ in range(3)), return_exceptions=True
@@ -325,7 +331,7 @@ async def test_a_failed_disk_is_never_trusted_again(opened: Open) -> None:
     database._writer.execute("PRAGMA query_only = 0")
     with pytest.raises(DiskError) as caught:
         await database.commit(insert("a"))
-    assert told == [database.failure] and caught.value.exit_code == 5
+    assert told == [Condition("failed", database.failure)] and caught.value.exit_code == 5
     assert names(database) == []
 
 
@@ -335,6 +341,135 @@ async def test_a_mistake_in_a_write_ends_nothing_silently(opened: Open) -> None:
         await database.commit(lambda c: c.execute("nonsense"))
     with pytest.raises(JournalError):
         await database.commit(insert("a"))
+
+
+LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(sys.argv[2]); connection.execute("SELECT * FROM deliveries").fetchall()
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def locked(path: Path, how: str = "BEGIN IMMEDIATE") -> Iterator[int]:
+    """Have another program lock a database; yield its process id."""
+    command = [sys.executable, "-c", LOCK, str(path), how]
+    with Popen(command, stdin=PIPE, stdout=PIPE) as program:
+        assert program.stdout and program.stdout.readline() == b"locked\n"
+        yield program.pid
+        program.communicate(b"\n")
+
+
+@pytest.mark.parametrize("how", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+async def test_what_another_program_locks_is_away_until_it_lets_go(opened: Open, how: str) -> None:
+    """What is new is refused meanwhile; all else is written then, once."""
+    conditions: list[Condition] = []
+    database = opened(become=conditions.append)
+    with locked(database.path, how) as pid:
+        old = asyncio.ensure_future(database.commit(insert("old")))
+        with pytest.raises(JournalAway) as caught:
+            await database.commit(insert("new"), is_new=True)
+        with pytest.raises(JournalAway):  # and those that come later at once
+            await database.commit(insert("newer"), is_new=True)
+        assert not old.done() and [each.state for each in conditions] == ["away"]
+        if sys.platform == "linux":
+            assert f"(process {pid})" in str(caught.value)
+    await old
+    await database.commit(insert("newest"), is_new=True)
+    assert names(database) == ["old", "newest"] and database.failure is None
+    assert [each.state for each in conditions] == ["away", "healthy"]
+
+
+async def test_one_that_is_away_can_be_closed(opened: Open) -> None:
+    database = opened()
+    with locked(database.path):
+        old = asyncio.ensure_future(database.commit(insert("old")))
+        with pytest.raises(JournalAway):
+            await database.commit(insert("new"), is_new=True)
+        database.close()
+        with pytest.raises(JournalAway):
+            await old
+    assert names(opened()) == []
+
+
+async def test_a_lock_while_it_is_opened_is_said(opened: Open) -> None:
+    database = opened()
+    database.close()
+
+    def prepare(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("BEGIN IMMEDIATE")
+
+    with locked(database.path), pytest.raises(JournalAway, match="is locked by"):
+        opened(prepare=prepare)
+
+
+async def test_a_program_that_reads_long_keeps_nobody_waiting(opened: Open) -> None:
+    """The log cannot begin anew meanwhile, which is no failure."""
+    database = opened()
+    with locked(database.path, "BEGIN"):
+        for _ in range(20):
+            await database.commit(insert("x" * 1_000_000), is_new=True)
+        assert log_of(database.path).stat().st_size > LOG_BYTES
+    assert database.failure is None
+
+
+FILES = ["d.db", "d.db-wal", "d.db-shm", "d.lock"]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("name", FILES)
+async def test_a_file_that_is_deleted_or_replaced_ends_all(
+    opened: Open, name: str, is_replaced: bool
+) -> None:
+    database = opened()
+    await database.commit(insert("a"))
+    file = database.path.with_name(name)
+    file.rename(file.with_name("elsewhere"))
+    if is_replaced:
+        subprocess.run(["cp", file.with_name("elsewhere"), file], check=True)
+    with pytest.raises(DiskError, match=f"{name} was deleted or replaced"):
+        await settled(database)
+    with pytest.raises(DiskError):
+        await database.commit(insert("b"), is_new=True)
+
+
+async def settled(database: Database) -> None:
+    """Commit after a pause; however short the time since the last look was."""
+    wait_until(lambda: database._commits.failure or _is_pause(database))
+    await database.commit(insert("b"), is_new=True)
+
+
+def _is_pause(database: Database) -> bool:
+    return time.monotonic() - database._commits._looked_at > PAUSE
+
+
+async def test_files_that_are_gone_are_missed_without_a_write(opened: Open) -> None:
+    conditions: list[Condition] = []
+    folder = opened(become=conditions.append).path.parent
+    folder.rename(folder.with_name("moved"))
+    await until(lambda: conditions)
+    assert [each.state for each in conditions] == ["failed"]
+    folder.with_name("moved").rename(folder)
+
+
+async def test_closing_leaves_those_that_have_come_instead_alone(tmp_path: Path) -> None:
+    journal = open_journal(url_of(tmp_path / "a" / "journal.db"))
+    await record(journal)
+    (tmp_path / "a").rename(tmp_path / "b")
+    await until(lambda: journal.condition.state == "failed")
+    next_one = open_journal(url_of(tmp_path / "a" / "journal.db"))
+    await record(next_one)
+    await journal.close()
+    assert {each.name for each in (tmp_path / "a").iterdir()} >= {
+        "journal.db-wal",
+        "journal.holder",
+    }
+    await record(next_one)
+    assert next_one.condition.state == "healthy"
+    await next_one.close()
 
 
 DAMAGES = 500
@@ -348,7 +483,9 @@ async def test_damaged_journals_are_served_or_said(tmp_path: Path) -> None:
         await record(journal, NEW, take=bool(number % 3))
     snapshot = tmp_path / "snapshot"
     await record(journal)
-    shutil.copytree(sound, snapshot, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+    copy_folder(sound, snapshot)
+    for each in ("journal.lock", "journal.db-shm"):
+        (snapshot / each).unlink()
     await journal.close()
     chance, served = random.Random(1), 0
     for number in range(DAMAGES):

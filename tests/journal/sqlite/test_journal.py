@@ -1,7 +1,6 @@
 """What the SQLite engine does beside what every engine does."""
 
 import asyncio
-import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -22,7 +21,7 @@ from hfhooks.journal.sqlite.reading import (
 from hfhooks.journal.sqlite.writing import RECOVER, SELECT_CANCELLED, SELECT_REQUEUED
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED, Wanted
-from tests.harness import until
+from tests.harness import content_of, copy_folder, until
 from tests.journal.engines import NEW, claimed, finish, record, taken
 
 
@@ -129,7 +128,7 @@ async def test_no_id_comes_back_though_everything_is_deleted(
         await finish(journal, await taken(journal))
     assert await journal.prune(1e12) == 3
     if is_killed:  # what is in the files is what a kill leaves
-        shutil.copytree(path_of(url).parent, tmp_path / "copy")
+        copy_folder(path_of(url).parent, tmp_path / "copy")
     await journal.close()
     left = url_of(tmp_path / "copy" / "journal.db") if is_killed else url
     journal = open_journal(left)
@@ -207,14 +206,14 @@ async def test_a_command_reads_beside_the_host(url: str) -> None:
 async def test_of_a_failed_disk_nothing_is_copied_when_closing(url: str) -> None:
     journal = open_journal(url)
     await record(journal)
-    before = path_of(url).read_bytes()
+    before = content_of(path_of(url))
     with closing(sqlite3.connect(path_of(url))) as another:
         another.execute("PRAGMA wal_autocheckpoint = 0")
         another.execute("DROP TABLE bodies")
     with pytest.raises(JournalError):
         await record(journal)
     await journal.close()
-    assert path_of(url).read_bytes() == before
+    assert content_of(path_of(url)) == before
     assert path_of(url).with_name("journal.db-wal").stat().st_size > 0
 
 
