@@ -1,7 +1,6 @@
 """A short campaign; `make faults` runs the long one."""
 
 import errno
-import shutil
 from collections.abc import Sequence
 
 import pytest
@@ -19,6 +18,7 @@ from tests.campaigns.faults import (
     campaign,
     strike,
 )
+from tests.harness import copy_folder
 from tests.journal.engines import record
 
 pytestmark = [
@@ -57,7 +57,7 @@ async def test_what_a_killed_process_has_left_is_synced_before_anything_else(fau
         root, log = folder / "disk", folder / "log"
         journal = open_journal(url_of(folder / "whole" / JOURNAL))
         await record(journal)
-        shutil.copytree(folder / "whole", root)  # what is in the files is what a kill leaves
+        copy_folder(folder / "whole", root)  # what is in the files is what a kill leaves
         await journal.close()
         inodes = [(root / JOURNAL).with_name(name).stat().st_ino for name in (LOG, DATABASE)]
         assert not drive(root, watching(library, root, log, fault), [1])
