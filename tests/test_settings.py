@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,11 @@ def test_every_setting_can_come_from_the_environment(
     for name, value in values.items():
         monkeypatch.setenv(f"HFHOOKS_{name.upper()}", str(value))
     monkeypatch.setenv("HFHOOKS_WATCH", '["/a", "/b"]')
-    assert asdict(load_settings()) == values | {"given": FIELDS.keys()}
+    assert asdict(load_settings()) == values | {
+        "given": FIELDS.keys(),
+        "ignored": None,
+        "opened": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -183,7 +188,7 @@ def test_a_public_url_has_no_slash_at_its_end(pyproject: Callable[[str], None]) 
     ],
 )
 def test_a_tunnel_is_named_by_its_options_too(
-    pyproject: Callable[[str], None], flags: dict[str, str], is_named: bool
+    pyproject: Callable[[str], None], flags: dict[str, Any], is_named: bool
 ) -> None:
     assert load_settings(**flags).names_a_tunnel == is_named
 
@@ -199,3 +204,69 @@ def test_a_variable_may_have_any_case_and_is_named_as_it_is(
 def test_what_may_hold_a_password_is_not_repeated(pyproject: Callable[[str], None]) -> None:
     with pytest.raises(UsageError, match=r"^--public-url …: a URL such as"):
         load_settings(public_url="https://me:hunter2@a.test")
+
+
+STRANGE = """[tool.hfhooks]
+host = "0.0.0.0"
+reload = false
+ssh_host = "$(touch x)"
+watch = ["a b", "c"]
+port = "none"
+public_url = "https://me:hunter2@a.test"
+state_dir = "\\u001b[31m"
+prot = 1
+"""
+
+
+@pytest.fixture
+def open_to_all(pyproject: Callable[[str], None], tmp_path: Path) -> Path:
+    """A pyproject.toml that everybody may write to."""
+    pyproject(STRANGE)
+    path = tmp_path / "pyproject.toml"
+    path.chmod(0o666)
+    return path
+
+
+def test_what_is_ignored_is_said_with_the_flags_that_say_the_same(open_to_all: Path) -> None:
+    settings = load_settings(port=None)
+    assert (settings.host, settings.given, settings.opened) == ("127.0.0.1", frozenset(), None)
+    assert settings.ignored and settings.ignored.startswith(f"{open_to_all} is ignored: everybody ")
+    same = "--host 0.0.0.0 --no-reload --ssh-host '$(touch x)' --watch 'a b' --watch c"
+    assert settings.ignored.endswith(f". To say the same: {same}")
+
+
+def test_where_there_are_no_flags_the_variables_are_said(open_to_all: Path) -> None:
+    same = "HFHOOKS_HOST=0.0.0.0 HFHOOKS_RELOAD=false HFHOOKS_SSH_HOST='$(touch x)' "
+    same += """HFHOOKS_WATCH='["a b", "c"]'"""
+    assert load_settings().notes[0].endswith(f". To say the same: {same}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_open"),
+    [
+        ("host", "0.0.0.0", True),
+        ("host", "::", True),
+        ("host", "127.evil.test", True),
+        ("host", "127.0.0.2", False),
+        ("host", "::1", False),
+        ("host", "localhost", False),
+        ("ssh_host", "me@evil.test", True),
+        ("public_url", "https://a.test", True),
+        ("state_dir", "/s", True),
+        ("journal", "sqlite:////s/journal.db", True),
+        ("tunnel", "cloudflared", True),
+        ("tunnel", "none", False),
+        ("domain", "a.test", False),
+    ],
+)
+def test_what_opens_the_machine_is_said_with_the_file(
+    pyproject: Callable[[str], None], tmp_path: Path, name: str, value: str, is_open: bool
+) -> None:
+    pyproject(f'[tool.hfhooks]\n{name} = "{value}"\n')
+    said = [f"{tmp_path}/pyproject.toml says {name} = {value!r}."]
+    assert load_settings().notes == (said if is_open else [])
+
+
+def test_what_a_flag_has_said_is_not_said_of_the_file(pyproject: Callable[[str], None]) -> None:
+    pyproject('[tool.hfhooks]\nhost = "0.0.0.0"\n')
+    assert load_settings(host="127.0.0.1").notes == []

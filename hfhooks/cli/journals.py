@@ -2,6 +2,7 @@
 
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "recorded",
     "script_of",
     "server_if_any",
+    "settings_of",
     "state_root",
 ]
 
@@ -73,10 +75,13 @@ def journal_url(port: int | None, script: str | None) -> str:
     """
     if script is None and (server := server_if_any(port)):
         return server.journal
-    if url := _settings().journal:
+    settings = settings_of(script)
+    if settings.ignored:
+        _say_once(settings.ignored)
+    if url := settings.journal:
         return url
     if script is not None:
-        path = journal_folder(state_root(), _key(script)) / "journal.db"
+        path = journal_folder(state_root(script), _key(script)) / "journal.db"
         if not path.is_file():
             raise StartError(f"no deliveries of {script} are recorded.")
         return url_of(path)
@@ -87,16 +92,16 @@ def journal_url(port: int | None, script: str | None) -> str:
     return found[0]
 
 
-def known_journals() -> list[str]:
+def known_journals(script: str | None = None) -> list[str]:
     """Return the URLs of the journals there are, the one that was used last first."""
-    if url := _settings().journal:
+    if url := settings_of(script).journal:
         return [url]
-    return [url_of(path) for path in journals(state_root())]
+    return [url_of(path) for path in journals(state_root(script))]
 
 
-def state_root() -> Path:
+def state_root(script: str | None = None) -> Path:
     """Return the folder below which journals are."""
-    return _settings().state_dir or state_folder()
+    return settings_of(script).state_dir or state_folder()
 
 
 def script_of(url: str) -> str:
@@ -132,10 +137,24 @@ def named(name: str, port: int | None = None, script: str | None = None) -> "lis
         return [Exported.of(recorded(journal, int(name) if len(name) <= LONGEST_ID else 0))]
 
 
-def _settings() -> "Settings":
+def settings_of(script: str | None = None) -> "Settings":
+    """Return the settings in force for a script, or in the working folder. Raises `UsageError`."""
     from hfhooks.settings import load_settings  # which is seldom needed
 
-    return load_settings()
+    if script is None:
+        return load_settings()
+    from hfhooks.supervisor.targets import code_of, find_targets
+
+    try:
+        target = find_targets([script])[0]
+    except UsageError:  # see `_key`
+        return load_settings(Path(script))
+    return load_settings(code_of(target), Path(target.folders[0]))
+
+
+@cache
+def _say_once(note: str) -> None:
+    print_note(note)
 
 
 def _key(script: str) -> str:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -118,10 +119,13 @@ class Application:
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[_Running]:
         """Be ready for deliveries. Raises `HfhooksError` when that cannot be."""
-        settings = load_settings()
+        code = Path(self._key)
+        settings = load_settings(code if code.is_file() else None)
         redact.follow_environment()
         environment = environment_secrets(os.environ)  # what is wrong with them is said first
         happenings = Happenings(Text(verbose=settings.verbose))
+        for note in settings.notes:
+            happenings.tell(Note(note))
         url = journal_url(settings, self._key)
         journal = open_own_journal(url, settings)
         try:

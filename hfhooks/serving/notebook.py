@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from html import escape
 from io import StringIO
@@ -80,6 +81,8 @@ class Notebook:
 
     def start(self) -> None:
         """Return when deliveries are taken. Raises what keeps it from that."""
+        for note in self._settings.notes:
+            self._text(Note(note))
         self._thread.start()
         while not self._is_ready.is_set() and self._thread.is_alive():
             self._thread.join(0.05)  # Ctrl-C must find us here, and no lock can be woken by it
@@ -185,19 +188,29 @@ def _described(server: RunningServer) -> str:
 
 
 def _settings() -> Settings:
-    settings = load_settings(reload=False)
+    settings = load_settings(_file())
     if "port" in settings.given:
         return settings
     try:
         bind(settings.host, settings.port).close()
     except StartError:
         # Another notebook may have the usual one, and what counts is the URL that is shown.
-        return load_settings(reload=False, port=0)
+        return replace(settings, port=0)
     return settings
 
 
 def _key() -> str:
     """Return what tells this notebook from others: its path, where its server says that."""
-    in_vs_code = vars(sys.modules["__main__"]).get("__vsc_ipynb_file__")
-    name = os.environ.get("JPY_SESSION_NAME") or in_vs_code
+    name = _name()
     return str(Path(name).absolute() if name else Path.cwd() / "notebook")
+
+
+def _file() -> Path | None:
+    """Return the notebook, if it can be found."""
+    name = _name()
+    return Path(name) if name and Path(name).is_file() else None
+
+
+def _name() -> str | None:
+    in_vs_code = vars(sys.modules["__main__"]).get("__vsc_ipynb_file__")
+    return os.environ.get("JPY_SESSION_NAME") or in_vs_code

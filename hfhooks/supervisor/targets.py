@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from warnings import catch_warnings, simplefilter
 
@@ -11,7 +11,7 @@ from hfhooks.errors import LoadError, UsageError
 from hfhooks.script.failures import errors_of
 from hfhooks.script.target import EXAMPLE, Target
 
-__all__ = ["DEFAULT_SCRIPTS", "check_syntax", "find_targets"]
+__all__ = ["DEFAULT_SCRIPTS", "check_syntax", "code_of", "find_targets"]
 
 DEFAULT_SCRIPTS = ("handlers.py", "app.py", "main.py")
 
@@ -31,6 +31,15 @@ def find_targets(arguments: Sequence[str]) -> list[Target]:
         return [_script(here[0], here[0])]
     found = [target for argument in arguments for target in _targets_of(argument)]
     return list(dict.fromkeys(found))
+
+
+def code_of(target: Target) -> Path | None:
+    """Return the file that runs first when this is loaded, or the folder of a package without."""
+    if target.file:
+        return Path(target.file)
+    spec = _spec_of(target.name, target.folders[0])
+    found = spec and (spec.origin or next(iter(spec.submodule_search_locations or ()), None))
+    return Path(found) if found else None
 
 
 def check_syntax(targets: Sequence[Target], files: Iterable[Path]) -> None:
@@ -92,9 +101,14 @@ def _script(path: Path, named: Path) -> Target:
 
 def _module(name: str) -> Target:
     folder = str(Path.cwd())
-    top = name.partition(".")[0]
-    if not top.isidentifier() or PathFinder.find_spec(top, [folder, *sys.path]) is None:
+    if _spec_of(name, folder) is None:
         script, colon, _ = name.partition(":")
         help = f"Name the script or module only: {script}" if colon else None
         raise UsageError(f"no such file or module: {name}", help)
     return Target(name, (folder,), key=f"{folder}/{name}")
+
+
+def _spec_of(name: str, folder: str) -> ModuleSpec | None:
+    """Return where the first module of a dotted name is, seen from this folder."""
+    top = name.partition(".")[0]
+    return PathFinder.find_spec(top, [folder, *sys.path]) if top.isidentifier() else None

@@ -116,6 +116,22 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Uvicorn]]:
         server.stop()
 
 
+def test_the_pyproject_beside_it_counts_and_is_said(
+    serve: Callable[..., Uvicorn], tmp_path: Path
+) -> None:
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[tool.hfhooks]\npublic_url = "https://a.test"\n')
+    server = serve()
+    assert request("GET", server.url + "/").status == 200
+    assert f"note: {pyproject} says public_url = 'https://a.test'." in server.said
+    server.stop()
+    pyproject.chmod(0o666)
+    server = serve()
+    assert request("GET", server.url + "/").status == 200
+    assert f"note: {pyproject} is ignored: everybody may write to it" in server.said
+    assert "To say the same: HFHOOKS_PUBLIC_URL=https://a.test" in server.said
+
+
 def test_uvicorn_serves_endpoints_routes_and_sockets(serve: Callable[..., Uvicorn]) -> None:
     server = serve(start=subprocess.Popen)
     assert post(server.url + "/webhooks/push", PULL).json()["id"] == 1

@@ -113,6 +113,19 @@ def test_define_run_post_redefine_post_stop(kernel: Kernel) -> None:
         post(url + "/webhooks/hello", PULL)
 
 
+def test_the_pyproject_of_its_folder_counts_and_is_said(kernel: Kernel, tmp_path: Path) -> None:
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[tool.hfhooks]\njournal = "sqlite:///hooks.db"\n')
+    assert f"note: {pyproject} says journal = 'sqlite:///hooks.db'." in printed(
+        kernel.run(HELLO + "\nhello.run()")
+    )
+    kernel.run("hello.stop()")
+    pyproject.chmod(0o666)
+    assert f"note: {pyproject} is ignored: everybody may write" in printed(
+        kernel.run("hello.run()")
+    )
+
+
 @pytest.mark.parametrize("path", NEW, ids=lambda path: path.stem)
 def test_every_payload_is_handled(path: Path, served: str) -> None:
     answer = post(served + "/webhooks/hello", path.read_bytes())

@@ -13,7 +13,7 @@ from hfhooks.settings import Settings, load_settings
 
 
 def settings(**given: Any) -> Settings:
-    return load_settings(**{"port": 0, "tunnel": "none"} | given)
+    return load_settings(**{"port": 0, "tunnel": "none", **given})
 
 
 def test_a_server_has_two_sockets_and_one_is_for_this_machine_alone() -> None:

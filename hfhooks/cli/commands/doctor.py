@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfhooks.cli.journals import known_journals, now, reading, script_of, state_root
+from hfhooks.cli.journals import known_journals, now, reading, script_of, settings_of, state_root
 from hfhooks.cli.options import AsJson
 from hfhooks.console.output import print_data, progress
 from hfhooks.console.tables import Check, print_checks
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ScriptToLoad = Annotated[
     str | None,
-    typer.Argument(metavar="[SCRIPT]", help="A script to load. Default: that of this folder."),
+    typer.Argument(metavar="[SCRIPT]", help="A script to load; none is run that is not named."),
 ]
 
 LIBRARIES = (
@@ -69,9 +69,9 @@ def doctor(script: ScriptToLoad = None, as_json: AsJson = False) -> None:
 def _checks(script: str | None) -> Iterator[Check]:
     yield _python()
     yield from _guarded("secret", _secret)
-    yield from _guarded("settings", _settings)
-    yield from _guarded("state", _state)
-    yield from _guarded("journals", _journals)
+    yield from _guarded("settings", lambda: _settings(script))
+    yield from _guarded("state", lambda: _state(script))
+    yield from _guarded("journals", lambda: _journals(script))
     yield from _guarded("servers", _servers)
     yield from _guarded("script", lambda: _script(script))
     yield from _guarded("hub", _hub)
@@ -112,10 +112,12 @@ def _secret() -> Iterator[Check]:
         yield Check("warning", "secret", note)
 
 
-def _settings() -> Iterator[Check]:
-    from hfhooks.settings import load_settings
-
-    settings = load_settings()
+def _settings(script: str | None) -> Iterator[Check]:
+    settings = settings_of(script)
+    if settings.ignored:
+        yield Check("warning", "settings", settings.ignored)
+    if settings.opened:
+        yield Check("ok", "settings", settings.opened)
     yield _port(settings.host, settings.port)
     yield from _guarded("tunnel", lambda: _tunnel(settings))
 
@@ -160,8 +162,8 @@ def _ngrok() -> Check:
     return Check("ok", "tunnel", f"ngrok, with an authtoken; {agent}.")
 
 
-def _state() -> Iterator[Check]:
-    root = state_root()
+def _state(script: str | None) -> Iterator[Check]:
+    root = state_root(script)
     check_private(root, is_ours=False)
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     if not os.access(there, os.W_OK):
@@ -172,8 +174,8 @@ def _state() -> Iterator[Check]:
     yield Check(status, "state", f"{root}, {free} MiB free.")
 
 
-def _journals() -> Iterator[Check]:
-    found = known_journals()
+def _journals(script: str | None) -> Iterator[Check]:
+    found = known_journals(script)
     for url in found[:MOST_JOURNALS]:
         try:
             with reading(url) as journal:
@@ -203,12 +205,17 @@ def _servers() -> Iterator[Check]:
 
 
 def _script(script: str | None) -> Iterator[Check]:
-    if script is None and not any(Path(name).is_file() for name in DEFAULT_SCRIPTS):
-        yield Check("ok", "script", "none in this folder.", "To write one: hfhooks init")
+    if script is None:
+        here = next((name for name in DEFAULT_SCRIPTS if Path(name).is_file()), None)
+        if here:  # its code may be anybody's
+            help = f"To load it: hfhooks doctor {here}"
+            yield Check("ok", "script", f"{here} is here, and not run.", help)
+        else:
+            yield Check("ok", "script", "none in this folder.", "To write one: hfhooks init")
         return
     from hfhooks.serving.offline import endpoints_of
 
-    targets = find_targets([script] if script else [])
+    targets = find_targets([script])
     with progress(f"loading {targets[0].label} …"):
         names = [endpoint.name for endpoint in endpoints_of(targets)]
     yield Check("ok", "script", f"{targets[0].label}: {', '.join(names)}")

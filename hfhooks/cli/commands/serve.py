@@ -10,9 +10,10 @@ import typer
 from hfhooks.cli.completion import words
 from hfhooks.cli.keyboard import has_keyboard
 from hfhooks.console.json_lines import JsonLines
+from hfhooks.console.output import print_note
 from hfhooks.console.text import Notes, Text
 from hfhooks.supervisor.spawn import Spawned
-from hfhooks.supervisor.targets import find_targets
+from hfhooks.supervisor.targets import code_of, find_targets
 
 Scripts = Annotated[
     list[str] | None,
@@ -193,6 +194,8 @@ def serve(
         from hfhooks.tasks import soon
 
         settings = load_settings(
+            code_of(targets[0]),
+            Path(targets[0].folders[0]),
             host=host,
             port=port,
             inspector_port=inspector_port,
@@ -212,6 +215,8 @@ def serve(
             keep_deliveries=keep_deliveries,
             keep_mib=keep_mib,
         )
+        for note in settings.notes:
+            print_note(note)
         names = (scripts or [], targets, settings, process)
         if json_lines:
             code = serve_until_signal(*names, [JsonLines(soon), Notes(verbose=settings.verbose)])

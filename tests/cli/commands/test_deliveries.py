@@ -518,3 +518,46 @@ def test_nothing_that_came_steers_a_terminal(
     left = re.sub("\x1b\\[K", "", shown)  # ours, at the end of what says how far it is
     assert shown and not [each for each in STEERED if each in left]
     assert "\x1b" not in left
+
+
+def test_a_script_s_pyproject_says_where_its_deliveries_are(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    pyproject = script(f"[tool.hfhooks]\nstate_dir = '{tmp_path}/state'\n", "pyproject.toml")
+    server = start(script(TEXT), cwd=tmp_path)
+    filled(server, tmp_path)
+    server.stop()
+    result = run_command("deliveries", "--script", "app.py", "--json", cwd=tmp_path)
+    assert (len(result.stdout.splitlines()), result.stderr) == (4, "")
+    pyproject.chmod(0o666)
+    for names in ((), ("--script", "app.py")):
+        result = run_command("deliveries", *names, cwd=tmp_path)
+        assert result.stderr.startswith(f"note: {pyproject} is ignored: everybody may write to it")
+        same = f" To say the same: HFHOOKS_STATE_DIR={tmp_path}/state"
+        assert result.stderr.partition("\n")[0].endswith(same)
+        assert result.returncode == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for files of another user")
+def test_what_the_owner_of_the_script_says_counts_for_it_alone(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    pyproject = script(f"[tool.hfhooks]\nstate_dir = '{tmp_path}/state'\n", "pyproject.toml")
+    app = script(TEXT)
+    for path in (pyproject, app):
+        os.chown(path, 65534, 65534)
+    server = start(app, cwd=tmp_path)
+    filled(server, tmp_path)
+    server.stop()
+    assert server.said.count("pyproject.toml") == 1
+    assert (
+        len(
+            run_command(
+                "deliveries", "--script", "app.py", "--json", cwd=tmp_path
+            ).stdout.splitlines()
+        )
+        == 4
+    )
+    result = run_command("deliveries", cwd=tmp_path)
+    assert f"{pyproject} is ignored: it belongs to " in result.stderr
+    assert result.returncode == 3

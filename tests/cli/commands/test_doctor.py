@@ -68,11 +68,31 @@ def test_a_port_of_another_host_is_looked_at(tmp_path: Path) -> None:
 
 def test_a_script_is_loaded(script: Script, tmp_path: Path) -> None:
     script(ONE)
-    assert checked(cwd=tmp_path)["script"]["text"] == "app.py: one"
+    assert checked("app.py", cwd=tmp_path)["script"]["text"] == "app.py: one"
     script("1 / 0")
-    found = checked(cwd=tmp_path, code=1)
+    found = checked("app.py", cwd=tmp_path, code=1)
     assert "app.py:1: ZeroDivisionError" in found["script"]["text"]
     assert checked("nope.py", cwd=tmp_path, code=1)["script"]["status"] == "error"
+
+
+def test_a_script_that_is_not_named_is_not_run(script: Script, tmp_path: Path) -> None:
+    script("open('ran', 'w')", "main.py")
+    found = checked(cwd=tmp_path)["script"]
+    assert (found["status"], found["text"]) == ("ok", "main.py is here, and not run.")
+    assert found["help"] == "To load it: hfhooks doctor main.py"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_pyproject_says_is_named(script: Script, tmp_path: Path) -> None:
+    pyproject = script(f"[tool.hfhooks]\nstate_dir = '{tmp_path}/x'\n", "pyproject.toml")
+    found = checked(cwd=tmp_path)
+    assert found["settings"]["text"] == f"{pyproject} says state_dir = '{tmp_path}/x'."
+    assert found["state"]["text"].startswith(f"{tmp_path}/x, ")
+    pyproject.chmod(0o666)
+    found = checked(cwd=tmp_path)
+    assert found["settings"]["status"] == "warning"
+    assert f"{pyproject} is ignored: " in found["settings"]["text"]
+    assert not found["state"]["text"].startswith(f"{tmp_path}/x, ")
 
 
 def test_running_servers_and_journals_are_named(

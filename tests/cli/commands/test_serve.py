@@ -746,6 +746,30 @@ def test_settings_come_from_pyproject_too(start: Start, script: Script, tmp_path
     assert server.post("plain", PULL).status == 202
 
 
+def test_the_pyproject_is_that_of_the_script_and_said_where_it_opens_the_machine(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    pyproject = script(f"[tool.hfhooks]\nstate_dir = '{tmp_path}/state'\n", "pyproject.toml")
+    script("[tool.hfhooks]\nwait = 0\n", "elsewhere/pyproject.toml")
+    path = script(ECHO, "bots/app.py")
+    (tmp_path / "link").symlink_to(path.parent)
+    server = start(tmp_path / "link" / "app.py", cwd=tmp_path / "elsewhere")
+    assert server.post("plain", PULL).status == 200
+    assert f"note: {pyproject} says state_dir = '{tmp_path}/state'.\n" in server.said
+
+
+def test_a_pyproject_that_anybody_may_have_written_is_ignored(
+    start: Start, script: Script, tmp_path: Path
+) -> None:
+    pyproject = script("[tool.hfhooks]\nwait = 0\nport = 1\n", "pyproject.toml")
+    pyproject.chmod(0o666)
+    server = start(script(ECHO), cwd=tmp_path)
+    assert server.post("plain", PULL).status == 200
+    assert server.said.count("pyproject.toml") == 1
+    assert f"note: {pyproject} is ignored: everybody may write to it" in server.said
+    assert server.said.partition("\n")[0].endswith(" To say the same: --wait 0 --port 1")
+
+
 def test_a_reader_of_the_json_lines_that_leaves_does_not_stop_the_server(
     start: Start, script: Script
 ) -> None:

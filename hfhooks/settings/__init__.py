@@ -1,7 +1,10 @@
 """One Settings object: defaults < pyproject.toml < environment < flags."""
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,14 +12,15 @@ from typing import Any, NamedTuple
 from hfhooks.errors import UsageError
 from hfhooks.model import values
 from hfhooks.model.events import nearest
+from hfhooks.settings.pyproject import Pyproject, nearest_pyproject
 
 __all__ = ["FIELDS", "Settings", "load_settings", "space_url"]
 
 SPACE_STORAGE = Path("/data")
 """A Space's persistent storage, if it has some."""
 PREFIX = "hfhooks_"
-DEEPEST = 32
-"""Folders above the working folder in which a pyproject.toml is looked for."""
+OPENING = ("host", "tunnel", "ssh_host", "public_url", "state_dir", "journal")
+"""Settings that can open the machine to others, or what is recorded."""
 TUNNELS = ("auto", "ngrok", "cloudflared", "ssh", "none")
 PORT = values.whole("a port", most=65535)
 SECONDS = values.number("a number of seconds")
@@ -69,6 +73,15 @@ class Settings:
     """Size of the journal, in MiB, beyond which the oldest finished deliveries are deleted."""
     given: frozenset[str] = frozenset()
     """Names of those that somebody has set."""
+    ignored: str | None = None
+    """Which pyproject.toml is ignored, why, and how to say the same."""
+    opened: str | None = None
+    """Which pyproject.toml opens the machine to others, and by what."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know when this is served."""
+        return [note for note in (self.ignored, self.opened) if note]
 
     @property
     def names_a_tunnel(self) -> bool:
@@ -89,16 +102,29 @@ def space_url() -> str | None:
     return f"https://{host}" if host else None
 
 
-def load_settings(**flags: Any) -> Settings:
-    """Return the settings in force; a flag that is None was not given. Raises `UsageError`."""
-    said = _of_a_space() | _of_pyproject() | _of_environment() | _of_flags(flags)
+def load_settings(code: Path | None = None, folder: Path | None = None, **flags: Any) -> Settings:
+    """Return the settings in force; a flag that is None was not given. Raises `UsageError`.
+
+    `code` is the file that is served, if there is one. A pyproject.toml is looked for from
+    `folder`, without it from the folder of the code, without that from the working folder.
+    """
+    code = code and code.resolve()
+    pyproject = nearest_pyproject(folder or (code.parent if code else Path.cwd()), code)
+    by_file = _of_pyproject(pyproject)
+    said = _of_a_space() | by_file | _of_environment() | _of_flags(flags)
     checked = {}
     for name, one in said.items():
         try:
             checked[name] = FIELDS[name].metadata["read"](one.value)
         except ValueError as error:
             raise UsageError(f"{one}: {error}.") from error
-    return Settings(**checked, given=frozenset(checked))
+    in_force = {name: checked[name] for name, one in by_file.items() if said[name] is one}
+    return Settings(
+        **checked,
+        given=frozenset(checked),
+        ignored=_ignored(pyproject, is_command_line=bool(flags)),
+        opened=_opened(pyproject, in_force),
+    )
 
 
 class Said(NamedTuple):
@@ -126,27 +152,77 @@ def _of_a_space() -> dict[str, Said]:
     return {name: Said(value, f"{name.upper()}={{}}") for name, value in defaults.items()}
 
 
-def _of_pyproject() -> dict[str, Said]:
-    """Return what the nearest pyproject.toml says. Raises `UsageError`."""
-    here = Path.cwd()
-    folders = [here, *list(here.parents)[:DEEPEST]]
-    paths = (folder / "pyproject.toml" for folder in folders)
-    if (path := next((path for path in paths if path.is_file()), None)) is None:
+def _of_pyproject(pyproject: Pyproject | None) -> dict[str, Said]:
+    """Return what a pyproject.toml says that is obeyed. Raises `UsageError`."""
+    if pyproject is None or pyproject.ignored:
         return {}
-    import tomllib  # which most folders do without
-
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # tomllib's errors are ValueErrors
-        raise UsageError(f"pyproject.toml: {error}") from error
-    for key in ("tool", "hfhooks"):
-        table = table.get(key, {})
-        if not isinstance(table, dict):
-            raise UsageError("pyproject.toml: [tool.hfhooks] is no table.")
+    table = pyproject.table
     if unknown := [name for name in table if name not in FIELDS]:
         near = nearest(unknown[0], FIELDS)
         raise UsageError(f"[tool.hfhooks] has no setting {unknown[0]!r}, {near}")
     return {name: Said(value, f"[tool.hfhooks] {name} = {{!r}}") for name, value in table.items()}
+
+
+def _ignored(pyproject: Pyproject | None, is_command_line: bool) -> str | None:
+    """Say that a pyproject.toml is ignored, and what a person who wants the same has to say."""
+    if pyproject is None or not pyproject.ignored:
+        return None
+    words = _flags_for if is_command_line else _variables_for
+    same = [word for name, value in pyproject.table.items() for word in words(name, value)]
+    text = f"{pyproject.path} is ignored: {pyproject.ignored}."
+    return f"{text} To say the same: {' '.join(same)}" if same else text
+
+
+def _flags_for(name: str, value: Any) -> Iterator[str]:
+    flag = f"--{name.replace('_', '-')}"
+    for each in value if isinstance(value, list) else [value]:
+        if not _is_said(name, value):
+            continue
+        if isinstance(each, bool):
+            yield flag if each else f"--no-{flag.removeprefix('--')}"
+        else:
+            yield f"{flag} {shlex.quote(str(each))}"
+
+
+def _variables_for(name: str, value: Any) -> Iterator[str]:
+    if _is_said(name, value):
+        text = value if isinstance(value, str) else json.dumps(value)
+        yield f"{PREFIX.upper()}{name.upper()}={shlex.quote(text)}"
+
+
+def _is_said(name: str, value: Any) -> bool:
+    """Tell whether this is a setting, and its value one that may be repeated."""
+    with suppress(ValueError):
+        if name in FIELDS and str(value).isprintable() and not _may_hold_password(value):
+            FIELDS[name].metadata["read"](value)
+            return True
+    return False
+
+
+def _may_hold_password(value: Any) -> bool:
+    return "@" in str(value) and "://" in str(value)
+
+
+def _opened(pyproject: Pyproject | None, in_force: Mapping[str, Any]) -> str | None:
+    """Say what a pyproject.toml opens to others."""
+    opening = [
+        f"{name} = {'…' if _may_hold_password(value) else str(value)!r}"
+        for name, value in in_force.items()
+        if name in OPENING and not _is_for_this_machine(name, value)
+    ]
+    return f"{pyproject.path} says {', '.join(opening)}." if pyproject and opening else None
+
+
+def _is_for_this_machine(name: str, value: Any) -> bool:
+    if name == "tunnel":
+        return value in ("auto", "none")
+    if name != "host" or value == "localhost":
+        return name == "host"
+    from ipaddress import ip_address  # which few need
+
+    with suppress(ValueError):
+        return ip_address(value).is_loopback
+    return False
 
 
 def _of_environment() -> dict[str, Said]:
