@@ -7,7 +7,7 @@ import pytest
 
 from hfhooks.errors import LoadError, UsageError
 from hfhooks.script.target import Target
-from hfhooks.supervisor.targets import check_syntax, find_targets
+from hfhooks.supervisor.targets import check_syntax, code_of, find_targets
 
 Script = Callable[..., Path]
 
@@ -193,3 +193,13 @@ def test_future_imports_of_ours_do_not_count(script: Script) -> None:
 
 def test_what_python_warns_of_is_left_to_the_worker(script: Script) -> None:
     checked(script("x = 1 is 1"))
+
+
+def test_the_code_of_a_script_or_module_is_the_file_that_runs_first(
+    script: Script, tmp_path: Path
+) -> None:
+    path = script("", "plain/handlers.py")
+    assert code_of(find_targets(["plain/handlers.py"])[0]) == path
+    assert code_of(find_targets(["plain.handlers"])[0]) == tmp_path / "plain"
+    first = script("", "package/__init__.py")
+    assert code_of(find_targets(["package.handlers"])[0]) == first
