@@ -213,7 +213,7 @@ def test_a_blank_secret_in_a_script_keeps_its_exit_code(script: Script) -> None:
 def test_a_page_with_a_password_is_never_served_without_it(script: Script) -> None:
     error = failure(script(f"{ENDPOINT.format('a', '...')}\na.launch(auth=('me', 'password'))"))
     assert str(error).startswith("app.py:5: launch(auth=...) protects nothing here")
-    assert "mount_gradio_app" in str(error.help)
+    assert "WebhooksServer(ui=...)" in str(error.help)
 
 
 def test_a_failed_import_leaves_no_module_behind(script: Script) -> None:
