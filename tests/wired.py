@@ -67,10 +67,13 @@ class Reports:
 class WiredWorker:
     """Calls handlers on this loop; all that it hears and says goes through frames."""
 
-    is_gone = False
+    takes_more = True
 
     def __init__(self, call: Calls, tasks: Tasks) -> None:
         self._call, self._tasks = call, tasks
+
+    def give_up(self, id: int) -> None:
+        """Do nothing: what runs here has its task."""
 
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         asked = of_attempt(1, claim, secret)

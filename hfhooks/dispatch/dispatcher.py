@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hfhooks.dispatch.attempts import Attempts, Running, Worker
+from hfhooks.dispatch.attempts import LONG, Attempts, Running, Worker
 from hfhooks.dispatch.lanes import Lanes
 from hfhooks.dispatch.outcomes import Outcomes
+from hfhooks.dispatch.quarantine import Quarantine
 from hfhooks.errors import Fault, JournalError
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import UNFINISHED, Claim, Stored, Wanted
-from hfhooks.model.ending import Ending, failed_by
+from hfhooks.model.ending import failed_by
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.happenings import Happening
+from hfhooks.model.happenings import Finished, Happening, Note
 from hfhooks.model.host import Sender
 from hfhooks.tasks import Tasks
 
@@ -47,14 +48,24 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._journal = journal
+        self._journal, self._tell = journal, tell
         self._tasks = tasks
         self._now, self._clock = now, clock
         self._worker: Worker | None = None
         self._lanes = Lanes()
-        self._attempts = Attempts(self._ended)
+        self._attempts = Attempts(lambda *ended: self.outcomes.ended(*ended), self._left)
         self.outcomes = Outcomes(
             journal, tell, tasks, self._attempts.over, again_after=again_after, chance=chance
+        )
+        self.quarantine = Quarantine(
+            journal,
+            tasks,
+            tell,
+            room=self._lanes.room,
+            begin=self._begin,
+            shared=lambda: self._ready_worker,
+            is_idle=lambda: not self._lanes.running,
+            ended=lambda: self._changed.set(),
         )
         self._changed = asyncio.Event()
         self._is_short = True
@@ -64,7 +75,7 @@ class Dispatcher:
 
     @property
     def has_worker(self) -> bool:
-        return self._worker is not None and not self._worker.is_gone
+        return self._worker is not None and self._worker.takes_more
 
     @property
     def running(self) -> int:
@@ -80,13 +91,15 @@ class Dispatcher:
         self.outcomes.left = {each.id for each in left}
         self._lanes.left(Counter(each.endpoint for each in left if each.status == "queued"))
         self._tasks.core("dispatching", self._dispatch())
-        self._tasks.core("the heartbeat", _live(self._journal))
+        self._tasks.core("the heartbeat", _live(self._journal, self._attempts, self._tell))
+        await _tell_given_up(self._journal, self._tell)
         return [each.endpoint for each in left]
 
     def use(self, worker: Worker, endpoints: Iterable[Endpoint]) -> None:
         """Have handlers called there from now on; an earlier worker may finish what it runs."""
         self._worker = worker
         self._lanes.use(endpoints)
+        self.quarantine.changed()
         self._changed.set()
 
     def lose(self) -> None:
@@ -108,8 +121,9 @@ class Dispatcher:
         if stored is None or stored.status not in UNFINISHED:
             return
         self.outcomes.came(stored.id, sender)
-        if stored.claim and not self._begin(stored.claim, has_waited=False):
-            self._tasks.one("giving back", _give_back(self._journal, [stored.claim]))
+        claim = stored.claim
+        if claim and not self._begin(claim, self._ready_worker, has_waited=False):
+            self._tasks.one("giving back", _give_back(self._journal, [claim]))
 
     async def retry_raised(self) -> int:
         """Make the deliveries due whose handler raised, as by a fault that is mended; count them.
@@ -122,7 +136,8 @@ class Dispatcher:
     async def drain(self, grace: float) -> None:
         """Give running handlers this many seconds; what is left stays in the journal."""
         self._is_draining = True
-        self.outcomes.give_up_waiting(self._attempts.ids)
+        self.quarantine.stop()
+        self.outcomes.give_up_waiting({running.claim.id for running in self._attempts.running})
         deadline = self._clock() + grace
         await self._attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
@@ -141,6 +156,8 @@ class Dispatcher:
             with suppress(JournalError):  # whoever minds its condition does what is to be done
                 while await self._begin_some():
                     pass
+                if self._ready_worker:
+                    await self.quarantine.look()
             self._is_short = self._worker is None or self._lanes.is_short()
 
     async def _begin_some(self) -> bool:
@@ -148,41 +165,53 @@ class Dispatcher:
         room = self._lanes.room()
         if not room or self._ready_worker is None:
             return False
-        claims = await self._journal.claim(room, self._lanes.quarantine)
-        late = [claim for claim in claims if not self._begin(claim, has_waited=True)]
+        claims = await self._journal.claim(room)
+        late = [claim for claim in claims if not self._begin(claim, self._ready_worker)]
         if late:  # the worker was lost, or changed, at this very moment
             await _give_back(self._journal, late)
         return len(late) < len(claims)
 
-    def _begin(self, claim: Claim, *, has_waited: bool) -> bool:
-        """Call a handler; tell whether that can be done now."""
+    def _begin(self, claim: Claim, worker: Worker | None, *, has_waited: bool = True) -> bool:
+        """Call a handler there; tell whether that can be done now."""
         endpoint = self._lanes.endpoint(claim.delivery.endpoint)
-        worker = self._ready_worker
-        if worker is None or endpoint is None:
+        if worker is None or endpoint is None or not worker.takes_more or self._is_draining:
             return False
-        running = Running(claim, endpoint, self._now())
+        running = Running(claim, endpoint, worker, self._now())
         self._lanes.begun(claim, self._clock(), has_waited=has_waited)
         try:
-            self._attempts.begin(worker, running)
+            self._attempts.begin(running)
         except Exception as error:  # noqa: BLE001 # of this delivery alone
             fault = Fault("calling a handler", error)
             self._tasks.report(fault)
-            self._attempts.end(running, failed_by(fault))
+            self._attempts.leave(running, failed_by(fault))
         return True
 
-    def _ended(self, running: Running, ending: Ending) -> None:
+    def _left(self, running: Running) -> None:
         self._lanes.ended(running.claim, self._clock(), running.duration)
+        self.quarantine.left(running.claim.id)
         if self._is_short:
             self._changed.set()
-        self.outcomes.ended(running, ending)
 
 
-async def _live(journal: Journal) -> None:
-    """Say now and then that this host is alive."""
+async def _live(journal: Journal, attempts: Attempts, tell: Callable[[Happening], None]) -> None:
+    """Say now and then that this host is alive, and once of a handler that it runs for long."""
     while True:
         await asyncio.sleep(HEARTBEAT)
+        for running in attempts.long:
+            if not running.is_long:
+                running.is_long = True
+                name = f"{running.claim.delivery.endpoint} #{running.claim.id}"
+                tell(Note(f"{name} has been running for {LONG / 60:g} min."))
         with suppress(JournalError):  # it is away: the next time
             await journal.extend()
+
+
+async def _tell_given_up(journal: Journal, tell: Callable[[Happening], None]) -> None:
+    """Tell what has failed because it ended the last server again and again."""
+    for id in journal.given_up:
+        delivery, attempts = await journal.get(id), await journal.attempts(id)
+        if delivery and attempts:
+            tell(Finished(id, delivery, attempts[-1], "failed", is_recovered=True))
 
 
 async def _give_back(journal: Journal, claims: Sequence[Claim]) -> None:

@@ -45,15 +45,6 @@ class Lanes:
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
         self.running = 0
         """How many handlers run now, of all of them."""
-        self._in_quarantine = 0
-
-    @property
-    def quarantine(self) -> int:
-        """How many of the deliveries that have ended a worker may be begun now.
-
-        They run one at a time: when a worker dies again, only one of them can be the cause.
-        """
-        return 0 if self._in_quarantine else 1
 
     def use(self, endpoints: Iterable[Endpoint]) -> None:
         """Call handlers of these endpoints from now on, and of no others."""
@@ -103,7 +94,6 @@ class Lanes:
             lane.pace.waits(now, is_busy=lane.waiting > 0)
         lane.running += 1
         self.running += 1
-        self._in_quarantine += claim.delivery.crashed > 0
 
     def ended(self, claim: Claim, now: float, duration: float) -> None:
         """Count it no more; it took so many seconds."""
@@ -111,7 +101,6 @@ class Lanes:
         lane.running -= 1
         self.running -= 1
         lane.pace.ended(now, duration)
-        self._in_quarantine -= claim.delivery.crashed > 0
 
     def room(self) -> dict[str, int]:
         """Return how many handlers of each endpoint may be called now, where there is room."""
@@ -120,4 +109,4 @@ class Lanes:
     def is_short(self) -> bool:
         """Tell whether some deliveries may wait because there is no room for them."""
         rooms = [lane.room for lane in self._lanes.values() if lane.endpoint]
-        return self._in_quarantine > 0 or any(room <= 0 for room in rooms)
+        return any(room <= 0 for room in rooms)

@@ -58,38 +58,25 @@ class Reading(Protocol):
         """Finish what was begun, and let go of it."""
 
 
-class Journal(Reading, Protocol):
-    """A journal that one host works with; others may, at the same time, where the engine says so.
+class Bench(Protocol):
+    """The part of a journal that a host works at: deliveries are taken, and what came of them kept.
 
-    Its claims hold as long as it is heard of: by `claim` or `extend`, within its lease.
+    Claims hold as long as the host is heard of: by `claim` or `extend`, within its lease.
     """
 
     @property
-    def condition(self) -> Condition:
-        """Whether something can be recorded now."""
+    def given_up(self) -> Sequence[int]:
+        """Deliveries that have ended the last host too often, so that they have failed."""
 
-    def when_due(self, tell: Callable[[], None]) -> None:
-        """Have this called on the loop's thread when something may have become due."""
+    async def has_suspect(self, room: Mapping[str, int]) -> bool:
+        """Tell whether a delivery is due, and has room, that is to run in quarantine."""
 
-    def when_changed(self, tell: Callable[[Condition], None]) -> None:
-        """Have this called on the loop's thread when its condition is another one."""
-
-    def record(
-        self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
-    ) -> None:
-        """Record a delivery, and call back once it is on disk.
-
-        If the Hub has sent it before, to that endpoint, and the earlier one is not failed, ignored
-        or cancelled, it is a `duplicate` of that one, also on disk. With `take` it is claimed in
-        the same commit. `done` is called once, on the loop's thread, in order of commit, and not
-        before this returns. An outcome that is not known is an error.
-        """
-
-    async def claim(self, room: Mapping[str, int], crashed: int = 1) -> Sequence[Claim]:
+    async def claim(self, room: Mapping[str, int], in_quarantine: bool = False) -> Sequence[Claim]:
         """Take deliveries that are due, at most so many of each endpoint, by due time and arrival.
 
-        At most `crashed` of those that have ended a worker are among them. Claims of hosts that
-        were not heard of for their lease are void, and their deliveries due again.
+        In quarantine that is one that ran when a process died (`Recorded.is_suspect`), else none of
+        these. Claims of hosts that were not heard of for their lease are void, and their deliveries
+        due again.
         """
 
     async def extend(self) -> None:
@@ -113,6 +100,37 @@ class Journal(Reading, Protocol):
 
     async def amend(self, id: int, number: int, error: str) -> None:
         """Keep that what an attempt left to be done after its answer has failed."""
+
+    def stopping(self) -> None:
+        """Note that no delivery has ended this host, however it ends from here on.
+
+        May be called in a signal's handler.
+        """
+
+
+class Journal(Reading, Bench, Protocol):
+    """A journal that one host works with, and others at the same time where the engine says so."""
+
+    @property
+    def condition(self) -> Condition:
+        """Whether something can be recorded now."""
+
+    def when_due(self, tell: Callable[[], None]) -> None:
+        """Have this called on the loop's thread when something may have become due."""
+
+    def when_changed(self, tell: Callable[[Condition], None]) -> None:
+        """Have this called on the loop's thread when its condition is another one."""
+
+    def record(
+        self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
+    ) -> None:
+        """Record a delivery, and call back once it is on disk.
+
+        If the Hub has sent it before, to that endpoint, and the earlier one is not failed, ignored
+        or cancelled, it is a `duplicate` of that one, also on disk. With `take` it is claimed in
+        the same commit. `done` is called once, on the loop's thread, in order of commit, and not
+        before this returns. An outcome that is not known is an error.
+        """
 
     async def requeue(self, wanted: Wanted) -> Sequence[int]:
         """Make deliveries due now that have failed or wait for an attempt; return their ids.

@@ -21,8 +21,8 @@ class Waiting:
     """When it came or, where it was to wait, when it is due; in seconds since 1970."""
     id: int
     endpoint: str = field(compare=False)
-    has_crashed: bool = field(compare=False, default=False)
-    """A handler of it has ended a worker."""
+    is_suspect: bool = field(compare=False, default=False)
+    """It ran when a process died; see `Recorded.is_suspect`."""
     delivery: Recorded | None = field(compare=False, default=None)
     """None where it is to be read first."""
 
@@ -33,8 +33,8 @@ class Due:
     def __init__(self) -> None:
         self._waiting: dict[int, Waiting] = {}
         self._queues: dict[str, list[Waiting]] = {}
-        self._crashed: list[Waiting] = []
-        """Those that are due, and have crashed a worker; few."""
+        self._suspects: list[Waiting] = []
+        """Those that are due and may have ended a process; few."""
         self._later: list[Waiting] = []
         self._held = 0
 
@@ -58,35 +58,32 @@ class Due:
         if found := self._waiting.pop(id, None):
             self._held -= len(found.delivery.body) if found.delivery else 0
 
-    def take(self, room: Mapping[str, int], crashed: int, now: float) -> Sequence[Waiting]:
+    def take(self, room: Mapping[str, int], now: float) -> Sequence[Waiting]:
         """Return those that are due and for which there is room, and let them wait no longer.
 
-        They come in order; at most `crashed` of them have crashed a worker.
+        They come in order, without suspects.
         """
         self._look_at_the_clock(now)
-        left = dict(room)
-        taken = [*self._take_crashed(left, crashed)]
-        for endpoint in [name for name in self._queues if left.get(name, 0) > 0]:
-            taken += self._take_others(endpoint, left)
+        taken: list[Waiting] = []
+        for endpoint in [name for name in self._queues if room.get(name, 0) > 0]:
+            taken += self._take_some(endpoint, room[endpoint])
         return sorted(taken)
 
-    def _take_crashed(self, left: dict[str, int], most: int) -> Iterator[Waiting]:
-        """Take so many that have crashed a worker, and what comes before them."""
-        self._crashed = sorted(each for each in self._crashed if self._waits(each))
-        for each in self._crashed:
-            if most > 0:
-                yield from self._take_others(each.endpoint, left, before=each)
-            if most > 0 and left.get(each.endpoint, 0) > 0:
-                most -= 1
-                yield self._taken(each, left)
+    def suspect(self, room: Mapping[str, int], now: float) -> Waiting | None:
+        """Return the first suspect that is due and for which there is room; it waits on."""
+        self._look_at_the_clock(now)
+        self._suspects = [each for each in self._suspects if self._waits(each)]
+        return min(
+            (each for each in self._suspects if room.get(each.endpoint, 0) > 0), default=None
+        )
 
-    def _take_others(
-        self, endpoint: str, left: dict[str, int], before: Waiting | None = None
-    ) -> Iterator[Waiting]:
-        queue = self._queues.get(endpoint, [])
-        while queue and left.get(endpoint, 0) > 0 and (before is None or queue[0] < before):
+    def _take_some(self, endpoint: str, most: int) -> Iterator[Waiting]:
+        queue = self._queues[endpoint]
+        while queue and most > 0:
             if self._waits(first := heappop(queue)):
-                yield self._taken(first, left)
+                most -= 1
+                self.remove(first.id)
+                yield first
         if not queue:
             self._queues.pop(endpoint, None)
 
@@ -102,15 +99,10 @@ class Due:
                 self._queue(due)
 
     def _queue(self, due: Waiting) -> None:
-        if due.has_crashed:
-            self._crashed.append(due)
+        if due.is_suspect:
+            self._suspects.append(due)
         else:
             heappush(self._queues.setdefault(due.endpoint, []), due)
-
-    def _taken(self, one: Waiting, left: dict[str, int]) -> Waiting:
-        left[one.endpoint] -= 1
-        self.remove(one.id)
-        return one
 
     def _waits(self, one: Waiting) -> bool:
         return self._waiting.get(one.id) is one

@@ -50,7 +50,26 @@ class MemoryReading:
         return self._changes.follow(after)
 
 
-class MemoryJournal(Telling, MemoryReading):
+class MemoryCommands:
+    """What an owner has done to a store; see `journal.Journal`."""
+
+    _store: Store
+    _owner: str
+
+    async def requeue(self, wanted: Wanted) -> Sequence[int]:
+        return self._store.requeue(wanted)
+
+    async def cancel(self, wanted: Wanted) -> Sequence[int]:
+        return self._store.cancel(wanted)
+
+    async def publish(self, endpoints: Sequence[Published]) -> None:
+        self._store.published[self._owner] = list(endpoints)
+
+    async def prune(self, before: float) -> int:
+        return self._store.prune(before)
+
+
+class MemoryJournal(Telling, MemoryCommands, MemoryReading):
     """One host's journal on a store that others may share; see `journal.Journal`."""
 
     def __init__(
@@ -64,6 +83,7 @@ class MemoryJournal(Telling, MemoryReading):
     ) -> None:
         Telling.__init__(self)
         MemoryReading.__init__(self, store or Store())
+        self.given_up: list[int] = []
         self._owner = owner
         self._lease = lease
         self._most_unfinished = most_unfinished
@@ -82,12 +102,19 @@ class MemoryJournal(Telling, MemoryReading):
 
         self._loop.call_soon(lambda: done(self.condition.error or recorded()))
 
-    async def claim(self, room: Mapping[str, int], crashed: int = 1) -> Sequence[Claim]:
+    async def has_suspect(self, room: Mapping[str, int]) -> bool:
+        self._store.take_back(self._now())
+        return any(self._store.due(room, self._now(), in_quarantine=True))
+
+    async def claim(self, room: Mapping[str, int], in_quarantine: bool = False) -> Sequence[Claim]:
         self._live()
         self._store.take_back(self._now())
-        claims = self._store.claim(room, crashed, self._owner, self._now())
+        claims = self._store.claim(room, self._owner, self._now(), in_quarantine=in_quarantine)
         self._alarm.set(self._store.next_at(self._now()))
         return claims
+
+    def stopping(self) -> None:
+        """Do nothing: nobody finds what this one has left."""
 
     async def extend(self) -> None:
         self._live()
@@ -109,18 +136,6 @@ class MemoryJournal(Telling, MemoryReading):
 
     async def amend(self, id: int, number: int, error: str) -> None:
         self._store.amend(id, number, error)
-
-    async def requeue(self, wanted: Wanted) -> Sequence[int]:
-        return self._store.requeue(wanted)
-
-    async def cancel(self, wanted: Wanted) -> Sequence[int]:
-        return self._store.cancel(wanted)
-
-    async def publish(self, endpoints: Sequence[Published]) -> None:
-        self._store.published[self._owner] = list(endpoints)
-
-    async def prune(self, before: float) -> int:
-        return self._store.prune(before)
 
     async def flush(self) -> None:
         await asyncio.sleep(0)

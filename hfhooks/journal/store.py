@@ -1,13 +1,15 @@
 """What is recorded, in memory, and what happens to it: no loop, no other journal's cares."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from math import inf
 
 from hfhooks.errors import JournalFull
 from hfhooks.model.delivery import (
     SETTLED,
+    SUSPICIOUS,
     UNFINISHED,
     Attempt,
     Claim,
@@ -43,6 +45,10 @@ class Row:
     def is_due(self, now: float) -> bool:
         return self.status == "queued" or (self.status == "retrying" and self.due_at <= now)
 
+    @property
+    def is_suspect(self) -> bool:
+        return any(attempt.status in SUSPICIOUS for attempt in self.attempts)
+
     def is_held_by(self, claim: Claim) -> bool:
         is_theirs = (self.owner, self.attempt_count) == (claim.owner, claim.number)
         return self.status == "running" and is_theirs
@@ -54,8 +60,9 @@ class Row:
             id=self.id,
             status=self.status,
             attempt_count=self.attempt_count,
-            raised=self.count("raised"),
+            raised=self.count("raised") + self.count("timed_out"),
             crashed=self.count("crashed"),
+            is_suspect=self.is_suspect,
         )
 
     @property
@@ -110,15 +117,22 @@ class Store:
         self.changed([row])
         return Stored(id, row.status, claim)
 
-    def claim(self, room: Mapping[str, int], crashed: int, owner: str, now: float) -> list[Claim]:
-        left, claims = dict(room), []
+    def due(
+        self, room: Mapping[str, int], now: float, *, in_quarantine: bool = False
+    ) -> Iterator[Row]:
+        """Yield what is due and has room, in order: suspects in quarantine, all others else."""
+        left = dict(room)
         for row in sorted(self.rows.values(), key=lambda row: (row.due_at, row.id)):
-            has_crashed = row.count("crashed") > 0
-            is_next = row.is_due(now) and (crashed > 0 or not has_crashed)
+            is_next = row.is_due(now) and row.is_suspect == in_quarantine
             if is_next and left.get(row.delivery.endpoint, 0) > 0:
                 left[row.delivery.endpoint] -= 1
-                crashed -= has_crashed
-                claims.append(self._take(row, owner, now))
+                yield row
+
+    def claim(
+        self, room: Mapping[str, int], owner: str, now: float, *, in_quarantine: bool = False
+    ) -> list[Claim]:
+        due = self.due(room, now, in_quarantine=in_quarantine)
+        claims = [self._take(row, owner, now) for row in islice(due, 1 if in_quarantine else None)]
         self.changed(self.rows[claim.id] for claim in claims)
         return claims
 

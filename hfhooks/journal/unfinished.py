@@ -30,9 +30,19 @@ class Unfinished:
         else:
             self._alarm.set(self._due.next_at())
 
-    def take(self, room: Mapping[str, int], crashed: int) -> Sequence[Waiting]:
-        """Take those that are due and for which there is room; see `Due.take`."""
-        taken = self._due.take(room, crashed, self._now())
+    def suspect(self, room: Mapping[str, int]) -> Waiting | None:
+        """Return the first suspect that is due and for which there is room; see `Due.suspect`."""
+        return self._due.suspect(room, self._now())
+
+    def take(self, room: Mapping[str, int], in_quarantine: bool) -> Sequence[Waiting]:
+        """Take those that are due and for which there is room, or one suspect."""
+        if in_quarantine:
+            suspect = self.suspect(room)
+            taken: Sequence[Waiting] = [suspect] if suspect else []
+            for each in taken:
+                self._due.remove(each.id)
+        else:
+            taken = self._due.take(room, self._now())
         self._alarm.set(self._due.next_at())
         self._taken.update((each.id, 0) for each in taken)
         return taken

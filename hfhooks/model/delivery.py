@@ -11,8 +11,10 @@ from hfhooks.redact import redact
 
 __all__ = [
     "KEPT_ANSWER",
+    "MOST_CRASHES",
     "SETTLED",
     "STATUSES",
+    "SUSPICIOUS",
     "UNFINISHED",
     "Attempt",
     "Claim",
@@ -28,6 +30,10 @@ UNFINISHED = ("queued", "running", "retrying")
 SETTLED = ("failed", "ignored", "cancelled")
 """Statuses of deliveries that are handled again when the Hub sends them again."""
 STATUSES = (*UNFINISHED, "succeeded", *SETTLED)
+MOST_CRASHES = 3
+"""A delivery whose handler ends its process this often, alone in it, is given up."""
+SUSPICIOUS = ("crashed", "lost")
+"""Statuses of attempts after which a delivery runs in quarantine."""
 KEPT_ANSWER = 4096
 """Bytes of a handler's answer, and characters of its traceback, that are kept."""
 KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id"})
@@ -59,9 +65,11 @@ class Recorded:
     attempt_count: int = 0
     """How many times a handler was called for it."""
     raised: int = 0
-    """How many of these raised."""
+    """How many of these raised, or ran beyond their time."""
     crashed: int = 0
-    """How many of these ended the worker."""
+    """How many of these ended the worker, in which nothing else ran."""
+    is_suspect: bool = False
+    """It ran when a worker or the server died, so it runs in quarantine: nothing beside it."""
 
     @property
     def kept_headers(self) -> tuple[tuple[str, str], ...]:
@@ -116,8 +124,9 @@ class Attempt:
     """Seconds."""
     status: str
     """`succeeded`; `raised`; `refused`, by a model, a `Discard` or an answer of 400 and more;
-    `crashed` with its worker; `interrupted` by a stop, a reload or the server's death; `lost` with
-    its host; `timed_out`; `cancelled`."""
+    `crashed`, as the worker that it ended or the server did, where it ran alone; `lost` with the
+    worker or the server that ran others too; `interrupted` by a stop or a reload; `timed_out`;
+    `cancelled`."""
     http_status: int | None = None
     answer: bytes = b""
     error: str | None = None

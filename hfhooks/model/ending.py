@@ -9,9 +9,11 @@ __all__ = [
     "DISCARDED",
     "ANSWERED",
     "INTERRUPTED",
+    "LOST",
     "RAISED",
     "REFUSED",
     "RETRY",
+    "TIMED_OUT",
     "Ending",
     "failed_by",
 ]
@@ -27,9 +29,13 @@ DISCARDED = "discarded"
 REFUSED = "refused"
 """The handler's model does not take the payload; the body says why."""
 CRASHED = "crashed"
-"""The worker ended before it answered."""
+"""The worker ended before it answered, and nothing else ran in it; the body says how."""
+LOST = "lost"
+"""The worker ended before it answered, and other handlers ran in it; the body says how."""
 INTERRUPTED = "interrupted"
 """The worker was ended on purpose before it answered."""
+TIMED_OUT = "timed_out"
+"""The handler ran longer than it may; the body says so."""
 
 
 @dataclass(slots=True)

@@ -27,6 +27,8 @@ class Endpoint:
     """How many more times the handler is called when it raises."""
     max_concurrency: int = MAX_CONCURRENCY
     """How many calls of the handler run at the same time."""
+    timeout: float | None = None
+    """Seconds that a call of the handler may take; None for as long as it likes."""
     takes_json: bool = True
     """False when the handler reads the request itself, so any media type and body will do."""
 

@@ -17,6 +17,8 @@ __all__ = ["H", "Options", "declare", "webhook_endpoint"]
 
 Patterns: TypeAlias = str | Iterable[str] | None
 H = TypeVar("H", bound=Handler)
+LONGEST_TIMEOUT = 30 * 24 * 3600
+"""Seconds."""
 LEAST = {"retries": 0, "max_concurrency": 1}
 """Options that are numbers, each with the least that it may be."""
 
@@ -29,6 +31,7 @@ class Options(TypedDict, total=False):
     ref: Patterns
     retries: int
     max_concurrency: int
+    timeout: float | None
 
 
 @overload
@@ -48,7 +51,8 @@ def webhook_endpoint(path: Any = None, **options: Any) -> Any:
     match, the sender gets 200 and the handler does not run.
 
     A handler that raises is called again up to `retries` times, after 5 s, 30 s, 2 min, 10 min,
-    each ±20 %. At most `max_concurrency` calls of it run at the same time; the rest wait.
+    each ±20 %. At most `max_concurrency` calls of it run at the same time; the rest wait. A call
+    that takes longer than `timeout` seconds is ended, and tried again as if it had raised.
 
     Raises `EndpointError` for a wrong argument or a path that is taken.
     """
@@ -78,14 +82,18 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options as fields of an `Endpoint`."""
     filters = {name: options[name] for name in FILTERS if name in options}
     numbers = {name: options[name] for name in LEAST if name in options}
-    for word in options.keys() - filters.keys() - numbers.keys():
-        words = ("path", *FILTERS, *LEAST)
+    for word in options.keys() - filters.keys() - numbers.keys() - {"timeout"}:
+        words = ("path", *FILTERS, *LEAST, "timeout")
         raise EndpointError(f"an endpoint has no argument {word!r}, {nearest(word, words)}")
     for name, number in numbers.items():
         if type(number) is not int or number < LEAST[name]:
             raise EndpointError(f"{name}= takes a number from {LEAST[name]} on, not {number!r}.")
+    timeout = options.get("timeout")
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout <= LONGEST_TIMEOUT):
+        raise EndpointError(f"timeout= takes seconds, such as 3600, not {timeout!r}.")
     try:
-        return {"filter": Filter.of(**filters), **numbers}
+        return {"filter": Filter.of(**filters), **numbers, "timeout": timeout}
     except ValueError as error:
         raise EndpointError(str(error)) from error
 

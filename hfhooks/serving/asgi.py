@@ -210,21 +210,25 @@ class _Parts:
 class _LoopWorker:
     """Calls handlers on the running loop; see `dispatch.attempts.Worker`."""
 
-    is_gone = False
+    takes_more = True
 
     def __init__(self, call: Calls, tasks: Tasks) -> None:
         self._call, self._tasks = call, tasks
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[int, asyncio.Task[None]] = {}
 
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         task = self._tasks.one("a handler", self._call(claim, secret, ended))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[claim.id] = task
+        task.add_done_callback(lambda _: self._running.pop(claim.id, None))
+
+    def give_up(self, id: int) -> None:
+        if task := self._running.get(id):
+            task.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Give what runs so many seconds, then end it."""
         if self._running:
-            _, late = await asyncio.wait(self._running, timeout=max(seconds, 0))
+            _, late = await asyncio.wait(self._running.values(), timeout=max(seconds, 0))
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from hfhooks.dispatch.dispatcher import Dispatcher
+from hfhooks.dispatch.quarantine import Isolated
 from hfhooks.errors import Fault, JournalFault, TunnelError
 from hfhooks.gateway.app import PROBES, Gateway
 from hfhooks.http.limits import READ_WITHIN
@@ -37,6 +38,10 @@ REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses
 
 class Workers(Protocol):
     """What runs the handlers, and tells a `Service` what becomes of them."""
+
+    @property
+    def isolated(self) -> Isolated | None:
+        """Gives a worker in which nothing else runs; None where all is in this process."""
 
     async def start(self) -> None:
         """Return when deliveries are taken. Raises `HfhooksError` when that cannot be."""
@@ -114,6 +119,7 @@ class Node:
             journal, self._gateway, self._dispatcher, self._announcement, self.tasks
         )
         self._workers = workers(self._service, self.tasks)
+        self._dispatcher.quarantine.isolated = self._workers.isolated
         journal.when_changed(self._condition_changed)
 
     @property
@@ -239,9 +245,11 @@ class Node:
         if isinstance(error, JournalFault):
             self.tasks.fail(Fault("the journal", error.error))
         elif condition.state == "failed" and error:
+            self._journal.stopping()
             settle(self._stop, error)
 
     def _end(self, fault: Fault) -> None:
+        self._journal.stopping()
         self._gateway.stop()
         settle(self._stop, fault)
 

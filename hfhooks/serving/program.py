@@ -21,8 +21,9 @@ from hfhooks.serving.service import Service
 from hfhooks.serving.signals import Stop, exit_code, stop_signal
 from hfhooks.serving.sockets import Sockets, bound
 from hfhooks.settings import Settings
+from hfhooks.supervisor.options import Options
 from hfhooks.supervisor.spawn import Spawned
-from hfhooks.supervisor.supervisor import Options, Supervisor
+from hfhooks.supervisor.supervisor import Supervisor
 from hfhooks.supervisor.targets import find_targets
 from hfhooks.tasks import Tasks, run
 
@@ -64,7 +65,6 @@ def serve_until_signal(
         reload=sys.stdout.isatty() if settings.reload is None else settings.reload,
         folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],
         watched=[path.resolve() for path in settings.watch],
-        grace=settings.grace,
         verbose=settings.verbose,
     )
 
@@ -82,7 +82,7 @@ def serve_until_signal(
         with ExitStack() as stack:
             happenings = Happenings(*subscribers)
             restored = _Later()
-            stop = stack.enter_context(stop_signal(restored))
+            stop = stack.enter_context(stop_signal(restored, journal.stopping))
             stop.add_done_callback(partial(_end_at_last, settings.grace + LAST, restored))
             node = Node(names, url, settings, sockets, journal, happenings, stop, workers)
             if attend:

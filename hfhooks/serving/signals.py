@@ -45,14 +45,20 @@ def settle(stop: Stop, why: int | Fault | JournalError) -> None:
 
 
 @contextmanager
-def stop_signal(before_leaving: Callable[[], None] = lambda: None) -> Iterator[Stop]:
-    """Yield what gets the signal that asks us to stop; a second one ends us at once."""
+def stop_signal(
+    before_leaving: Callable[[], None] = lambda: None, told: Callable[[], None] = lambda: None
+) -> Iterator[Stop]:
+    """Yield what gets the signal that asks us to stop; a second one ends us at once.
+
+    `told` is called first of all in the signal's handler.
+    """
     loop = asyncio.get_running_loop()
     stop: Stop = loop.create_future()
     first_at = inf
 
     def on_signal(number: int, _: object) -> None:
         nonlocal first_at
+        told()
         now = time.monotonic()
         if now > first_at + ONE_SIGNAL:
             before_leaving()

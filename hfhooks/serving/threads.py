@@ -43,8 +43,9 @@ class ThreadWorker:
     ends the thread.
     """
 
-    is_gone = False
+    takes_more = True
     """Where its thread ends, the server does."""
+    isolated = None
 
     def __init__(self, registry: Registry, host: WorkHost, tasks: Tasks) -> None:
         self._registry = registry
@@ -67,6 +68,7 @@ class ThreadWorker:
             on_fault=lambda error: self._tell(self._tasks.fail, Fault(CALLING, error)),
             on_active=self._on_active,
         )
+        self.give_up = self._loops.cancel
         self._loop: asyncio.AbstractEventLoop
         """The first one, which lifespans belong to."""
         self._active: asyncio.AbstractEventLoop
@@ -158,7 +160,7 @@ class ThreadWorker:
         self._loop = self._active = asyncio.get_running_loop()
         self._tell(self._started.set_result, None)
         try:
-            await self._loops.serve()
+            await self._loops.serve(lambda _: None)
             if self._pages:
                 await self._pages.finish()
         finally:

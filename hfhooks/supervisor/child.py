@@ -1,30 +1,34 @@
 """One worker process, as the gateway holds it: warm, then loading, ready and gone."""
 
 import asyncio
-import socket
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from math import inf
 from threading import Thread
 from typing import Any
 
 from hfhooks.errors import Fault, HfhooksError, LoadError
-from hfhooks.http.passage import Site, SiteGone
+from hfhooks.http.passage import Site
 from hfhooks.model.delivery import Claim
-from hfhooks.model.ending import CRASHED, INTERRUPTED, Ending, failed_by
+from hfhooks.model.ending import INTERRUPTED, Ending, failed_by
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
 from hfhooks.script.target import Target
+from hfhooks.supervisor.asked import Asked
 from hfhooks.supervisor.link import Link
 from hfhooks.supervisor.spawn import Spawned
 from hfhooks.worker.frames import (
     ALIVE,
     ANSWER,
     BLOCKED,
+    CANCEL,
     FAILED,
     LATE,
+    LEFT,
     LOAD,
     PING,
     PRELOAD,
@@ -43,6 +47,8 @@ from hfhooks.worker.frames import (
 
 __all__ = ["Worker", "WorkerDied"]
 
+CANCELLED_WITHIN = 1.0
+"""Seconds that a handler gets to end which was given up."""
 LEAVE_WITHIN = 1.5
 """Seconds that a worker gets to leave when it has nothing more to do."""
 
@@ -75,13 +81,23 @@ class Worker:
         """It has answered the last question."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
-        self._process = process
-        self._failed_late, self._noted = failed_late, noted
-        self._asked: dict[int, Callable[[Ending], None]] = {}
-        """The attempts that it has not answered, by their number on the wire."""
-        self._number = 0
+        self._process, self._noted = process, noted
+        self._messages: dict[int, Callable[[dict[str, Any]], None]] = {
+            BLOCKED: lambda said: noted(said["why"]),
+            LATE: lambda said: failed_late(said["id"], said["attempt"], said["error"]),
+            LEFT: lambda said: self.left_behind.extend(said["what"]),
+            SECRET: lambda said: redact.learn_passing(said["secret"]),
+        }
+        self.asked = Asked()
+        """The attempts that it has not answered."""
+        self.left_behind: list[str] = []
+        """What its handlers have left behind, once that is all that it waits for."""
+        self.worn_out = asyncio.Event()
+        """It can be given nothing more, and another is to take its place."""
         self._is_interrupted = False
         """It is ended on purpose."""
+        self._why: str | None = None
+        """Why we have killed it, where nobody else knows."""
         self._loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[Frame] = self._loop.create_future()
         self._served = asyncio.Event()
@@ -99,6 +115,10 @@ class Worker:
     @property
     def is_gone(self) -> bool:
         return self._exit_code.done()
+
+    @property
+    def takes_more(self) -> bool:
+        return not (self.is_gone or self.worn_out.is_set() or self._is_interrupted)
 
     @property
     def pid(self) -> int:
@@ -129,30 +149,37 @@ class Worker:
             raise _failure(report)
         self.has_fastapi = report.get("has_fastapi", False)
         if report["has_site"]:
-            self.site = Site(self._reach, report["has_page"])
+            self.site = Site(partial(self._link.reach, lambda: self.is_gone), report["has_page"])
         return [Endpoint.from_json(row) for row in report["endpoints"]]
 
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         """Have the handler called that a claim is for; see `dispatch.attempts.Worker`."""
-        self._number += 1
-        self._asked[self._number] = ended
+        number = self.asked.add(claim, ended)
         if self.is_gone:
-            self._loop.call_soon(self._answer_all)
+            self._loop.call_soon(self.asked.end, number, Ending(INTERRUPTED))
         else:
-            self._link.send(of_attempt(self._number, claim, secret))
+            self._link.send(of_attempt(number, claim, secret))
+
+    def give_up(self, id: int) -> None:
+        """End a call; see `dispatch.attempts.Worker`. Where it does not end, the worker will."""
+        if (number := self.asked.give_up(id)) is not None:
+            self._link.send(of_message(CANCEL, {"id": id}))
+            self._loop.call_later(CANCELLED_WITHIN, self._end_in_vain, number)
 
     def ping(self) -> None:
         """Ask whether the process is alive."""
         self.is_alive = False
         self._link.send(Frame(PING))
 
-    def kill(self) -> None:
+    def kill(self, why: str | None = None) -> None:
+        """End it at once; `why` is what others are told, unless it has ended by itself."""
+        self._why = self._why or why
         self._process.kill()
 
     async def ended(self) -> str:
         """Return how it ended, when it has."""
         code = await asyncio.shield(self._exit_code)
-        return f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
+        return self._why or _how(code)
 
     async def stop(self, grace: float) -> None:
         """End it; handlers and their background tasks get this many seconds."""
@@ -163,60 +190,45 @@ class Worker:
         await asyncio.wait(first, timeout=max(grace, 0), return_when=asyncio.FIRST_COMPLETED)
         served.cancel()
         self._is_interrupted = True
-        if not self._served.is_set():
-            self._answer_all()
+        if not (self._served.is_set() or ended.done()):
+            self.asked.end_all(None)
+            if self.left_behind:
+                self._noted(f"cut off, as handlers left it behind: {'; '.join(self.left_behind)}.")
         await asyncio.wait({ended}, timeout=LEAVE_WITHIN)
         if not ended.done():
             self._process.kill()
         await ended
 
-    async def _reach(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Open a connection to what it serves beside endpoints. Raises `SiteGone`."""
-        if self.is_gone:
-            raise SiteGone("the worker has ended")
-        try:
-            ours, theirs = socket.socketpair()
-            self._link.hand_over(theirs)
-            await self._loop.create_unix_connection(protocol, sock=ours)
-        except OSError as error:
-            raise SiteGone(str(error)) from error
-
     def _hear(self, frame: Frame) -> None:
         try:
-            self._understand(frame)
+            if frame.kind == ANSWER:
+                self.asked.end(frame.number, ending_from(frame))
+                self._end_in_vain()
+            elif frame.kind == ALIVE:
+                self.is_alive = True
+            elif frame.kind in (READY, FAILED):
+                if not self._loaded.done():
+                    self._loaded.set_result(frame)
+            elif frame.kind in self._steps:
+                self._steps[frame.kind].set()
+            elif frame.kind in self._messages:
+                self._messages[frame.kind](message_from(frame))
         except (Malformed, KeyError):
             self.kill()
         except Exception as error:  # noqa: BLE001 # of this frame, and others follow
             context = {"message": "what a worker said", "exception": error}
             self._loop.call_exception_handler(context)
-            if ended := self._asked.pop(frame.number, None):
-                ended(failed_by(Fault("what a worker said", error)))
+            self.asked.end(frame.number, failed_by(Fault("what a worker said", error)))
 
-    def _understand(self, frame: Frame) -> None:
-        if frame.kind == ANSWER:
-            ending = ending_from(frame)
-            if ended := self._asked.pop(frame.number, None):
-                ended(ending)
-        elif frame.kind == ALIVE:
-            self.is_alive = True
-        elif frame.kind in (READY, FAILED):
-            if not self._loaded.done():
-                self._loaded.set_result(frame)
-        elif frame.kind in self._steps:
-            self._steps[frame.kind].set()
-        elif frame.kind == BLOCKED:
-            self._noted(message_from(frame)["why"])
-        elif frame.kind == LATE:
-            late = message_from(frame)
-            self._failed_late(late["id"], late["attempt"], late["error"])
-        elif frame.kind == SECRET:
-            redact.learn_passing(message_from(frame)["secret"])
-
-    def _answer_all(self) -> None:
-        """Tell those who wait for answers that none will come."""
-        asked, self._asked = self._asked, {}
-        for ended in asked.values():
-            ended(Ending(INTERRUPTED if self._is_interrupted else CRASHED))
+    def _end_in_vain(self, number: int | None = None) -> None:
+        """Take nothing more where a call was given up and goes on, as this one, and end when it is
+        all that does: nobody can take its thread, or its loop, from it.
+        """
+        if number is not None and self.asked.goes_on(number):
+            self.worn_out.set()
+        if self.worn_out.is_set() and self.asked.given_up and not self.asked.calls:
+            names = ", ".join(call.name for call in self.asked.given_up)
+            self.kill(f"was ended, because {names} went on after it was given up")
 
     def _has_ended(self, code: int) -> None:
         try:
@@ -224,7 +236,7 @@ class Worker:
             self._link.close()
         finally:
             self._exit_code.set_result(code)
-            self._answer_all()
+            self.asked.end_all(None if self._is_interrupted else self._why or _how(code))
 
 
 def _wait(process: Spawned, loop: asyncio.AbstractEventLoop, ended: Callable[[int], None]) -> None:
@@ -241,6 +253,15 @@ def _wait(process: Spawned, loop: asyncio.AbstractEventLoop, ended: Callable[[in
     finally:
         with suppress(RuntimeError):  # the loop is closed: nobody asks any more
             loop.call_soon_threadsafe(ended, code)
+
+
+def _how(code: int) -> str:
+    """Return how a process has ended, by its exit code."""
+    if code >= 0:
+        return f"exited with code {code}"
+    with suppress(ValueError):
+        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+    return f"was ended by signal {-code}"
 
 
 def _failure(report: dict[str, Any]) -> HfhooksError:

@@ -5,6 +5,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from hfhooks.http.passage import SiteGone
 from hfhooks.worker.frames import PAGE, READ, Frame, Malformed, Outbox, Parser
 
 __all__ = ["Link"]
@@ -43,6 +44,19 @@ class Link:
         """Give the worker a socket."""
         self._sockets.append(sock)
         self._flush_later()
+
+    async def reach(
+        self, is_gone: Callable[[], bool], protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        """Open a connection to what the worker serves beside endpoints. Raises `SiteGone`."""
+        if is_gone():
+            raise SiteGone("the worker has ended")
+        try:
+            ours, theirs = socket.socketpair()
+            self.hand_over(theirs)
+            await self._loop.create_unix_connection(protocol, sock=ours)
+        except OSError as error:
+            raise SiteGone(str(error)) from error
 
     def read(self) -> None:
         """Hear what has come."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -15,14 +15,16 @@ from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.happenings import Broken, Happening, Note
 from hfhooks.script.target import Target
 from hfhooks.supervisor.child import Worker, WorkerDied
-from hfhooks.supervisor.heartbeat import PING_EVERY, how_it_ends
+from hfhooks.supervisor.heartbeat import how_it_ends
+from hfhooks.supervisor.leaving import Leaving
+from hfhooks.supervisor.options import USUAL, Options
 from hfhooks.supervisor.spares import Spares
 from hfhooks.supervisor.spawn import Spawned
 from hfhooks.supervisor.targets import check_syntax
 from hfhooks.supervisor.watcher import Watcher
 from hfhooks.tasks import Tasks
 
-__all__ = ["Options", "Supervisor", "WorkHost"]
+__all__ = ["Supervisor", "WorkHost"]
 
 LIVED_WELL = 10.0
 """Seconds after which a worker's death counts as the first."""
@@ -30,10 +32,11 @@ LONGEST_PAUSE = 5.0
 """Seconds between two starts of a worker that dies again and again."""
 HALF_SAVED = 0.12
 """Seconds in which the rest of a file may come that seems broken."""
-LONG_LOAD = 5.0
-"""Seconds after which a person wonders what a script is doing."""
-LONGEST_LOAD = 30.0
-"""Seconds after which a new version is given up, unless the last good one took a third of that."""
+HELD = (
+    "a version before still runs handlers, and may hold what this one needs: it is tried again "
+    "when that has left."
+)
+WORN_OUT = "the worker can take nothing more; starting another, while it ends what it has begun."
 CHECK_AFTER = 1.0
 """Seconds after a load at which the files are looked at again."""
 
@@ -64,28 +67,6 @@ class WorkHost(Protocol):
         """Tell the subscribers."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a worker is kept running."""
-
-    reload: bool = False
-    """Put the newest version of the scripts in service."""
-    folders: Sequence[Path] = ()
-    """Folders in which scripts may appear."""
-    watched: Sequence[Path] = ()
-    """Files and folders that matter beside the scripts."""
-    grace: float = 15.0
-    """Seconds that a worker which was replaced may take for what it has begun."""
-    ping_every: float = PING_EVERY
-    """Seconds between two questions whether the worker is alive."""
-    longest_load: float = LONGEST_LOAD
-    """Seconds after which a new version is given up."""
-    long_load: float = LONG_LOAD
-    """Seconds after which is said that one takes long."""
-    verbose: bool = False
-    """What is wrong with a script is told with the frames of libraries."""
-
-
 @dataclass
 class Change:
     """What was saved and is in no worker."""
@@ -112,7 +93,7 @@ class Supervisor:
         host: WorkHost,
         tasks: Tasks,
         process: Spawned,
-        options: Options = Options(),  # it is frozen
+        options: Options = USUAL,
     ) -> None:
         self._find = find
         self._process = process
@@ -135,9 +116,14 @@ class Supervisor:
         """Seconds before the next start of a worker, after one that died at once."""
         self._watcher = Watcher(self._on_change, tasks)
         self._first: asyncio.Future[None] | None = None
+        self._has_started = False
+        """A worker has been loaded once."""
         self._loader: asyncio.Task[None] | None = None
         self._guard: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Leaving(tasks, host.tell, self._one_has_left, options.ping_every)
+        """Those that have been replaced."""
+        self._unloaded = Change()
+        """What could not be loaded, maybe as one of these holds what it needs."""
 
     async def start(self) -> None:
         """Load the scripts and keep a worker running with them.
@@ -164,14 +150,34 @@ class Supervisor:
             self._loader.cancel()
             await asyncio.wait({self._loader})  # or it would start another meanwhile
         if self.worker:
-            self._let_leave(self.worker, grace)
-        leaving = asyncio.gather(*self._leaving, return_exceptions=True)  # whose faults are told
-        await asyncio.gather(self.spares.stop(), leaving)
+            self._leaving.end(self.worker, grace)
+        await asyncio.gather(self.spares.stop(), self._leaving.stop(grace))
 
-    @property
-    def _has_started(self) -> bool:
-        """A worker has been loaded once."""
-        return self._first is not None and self._first.done()
+    @asynccontextmanager
+    async def isolated(self) -> AsyncIterator[Worker]:
+        """Give a worker of its own, with the scripts as they are now.
+
+        Raises `HfhooksError` where it cannot load them.
+        """
+        worker = self.spares.take()
+        try:
+            async with asyncio.timeout(self._longest_load):
+                await worker.load(self._find(), self._options.verbose)
+        except BaseException as error:
+            worker.kill()
+            self._leaving.end(worker)
+            if isinstance(error, TimeoutError):
+                raise LoadError(f"not loaded after {self._longest_load:.0f} s.") from error
+            raise
+        finally:
+            self.spares.want()
+        try:
+            yield worker
+        finally:
+            if worker.is_gone:
+                self._host.tell(Note(f"the worker in quarantine {await worker.ended()}."))
+            else:
+                self._leaving.add(worker)
 
     def _spawned(self, process: Spawned) -> Worker:
         return Worker(process, self._host.amend, lambda text: self._host.tell(Note(text)))
@@ -191,7 +197,7 @@ class Supervisor:
                 if self.loading:
                     self._note_files(self.loading)
                     self.loading.kill()
-                    self._let_leave(self.loading, 0)
+                    self._leaving.end(self.loading)
                     self.loading = None
                 self.spares.want()
 
@@ -262,7 +268,7 @@ class Supervisor:
         self._names = {endpoint.name for endpoint in endpoints}
         is_new = bool(self._change.files) and self._has_started
         reloaded_in = time.monotonic() - self._change.at if is_new else None
-        self._change = Change()
+        self._change = self._unloaded = Change()
         self._shown = ""
         self.spares.need_fastapi = worker.has_fastapi
         self._host.use(worker, endpoints, worker.site, reloaded_in)
@@ -270,14 +276,15 @@ class Supervisor:
             self._guard.cancel()
         self._guard = self._tasks.core("watching the worker", self._replace_when_lost(worker))
         if old:
-            self._let_leave(old, self._options.grace)
+            self._leaving.add(old)
         if self._first and not self._first.done():
             self._first.set_result(None)
+            self._has_started = True
 
-    def _let_leave(self, worker: Worker, grace: float) -> None:
-        leaving = self._tasks.one("a worker that leaves", _let_leave(worker, grace))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+    def _one_has_left(self) -> None:
+        if self._unloaded.files:
+            self._change, self._unloaded = self._unloaded, Change()
+            self._wanted.set()
 
     def _note_files(self, worker: Worker) -> None:
         """Watch what a worker has loaded, or has tried to."""
@@ -289,7 +296,7 @@ class Supervisor:
     async def _fail(self, error: Exception) -> None:
         if await self._more_comes():
             return
-        self._change = Change()
+        self._unloaded, self._change = self._change, Change()
         explained = _explained(error)
         is_fault = isinstance(explained, Fault)
         if self._first and not self._first.done() and (is_fault or not self._options.reload):
@@ -300,28 +307,33 @@ class Supervisor:
         if str(error) != self._shown:
             self._shown = str(error)
             self._host.tell(Broken(explained, has_worker=self.worker is not None))
+            if self._leaving.workers and self._unloaded.files:
+                self._host.tell(Note(HELD))
         if self._has_started and self.worker is None:
             self._pause = _longer(self._pause)
             asyncio.get_running_loop().call_later(self._pause, self._wanted.set)
 
     async def _replace_when_lost(self, worker: Worker) -> None:
         started = time.monotonic()
-        ending = await how_it_ends(worker, self._options.ping_every)
+        ending = asyncio.ensure_future(how_it_ends(worker, self._options.ping_every))
+        worn_out = asyncio.ensure_future(worker.worn_out.wait())
+        try:
+            await asyncio.wait({ending, worn_out}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                self._wanted.set()  # it goes on with what it has until then
+                self._host.tell(Note(WORN_OUT))
+            how = await ending
+        finally:
+            ending.cancel()
+            worn_out.cancel()
         self.worker = None
         self._host.lose()
-        self._host.tell(Note(f"the worker {ending}; starting another."))
+        self._host.tell(Note(f"the worker {how}; starting another."))
         lived_well = time.monotonic() - started > LIVED_WELL
         self._pause = 0.0 if lived_well else _longer(self._pause)
         await asyncio.sleep(self._pause)
         if self.loading is None:
             self._wanted.set()
-
-
-async def _let_leave(worker: Worker, grace: float) -> None:
-    try:
-        await worker.stop(grace)
-    finally:
-        worker.kill()
 
 
 def _explained(error: Exception) -> HfhooksError:

@@ -18,9 +18,11 @@ __all__ = [
     "ANSWER",
     "ATTEMPT",
     "BLOCKED",
+    "CANCEL",
     "CONTROL",
     "FAILED",
     "LATE",
+    "LEFT",
     "LOAD",
     "PAGE",
     "PING",
@@ -47,9 +49,13 @@ ATTEMPT, ANSWER = 1, 2
 """A call of a handler, and how it ended: what is answered has the number of what was asked."""
 PRELOAD, LOAD, PING, STOP, PAGE = 3, 4, 5, 6, 7
 """What the gateway says beside; with `PAGE` comes a socket that a page's request comes by."""
+CANCEL = 16
+"""End the call for a delivery: nobody waits for its outcome."""
+LEFT = 17
+"""What handlers have left behind that have ended, where the worker is to end."""
 PRELOADED, READY, FAILED, ALIVE, BLOCKED, LATE, SERVED, SECRET = 8, 9, 10, 11, 12, 13, 14, 15
 """What the worker says beside; `LATE` is a failure after the answer, `SECRET` what to mask."""
-KINDS = range(1, 16)
+KINDS = range(1, 18)
 CONTROL = frozenset(KINDS) - {ATTEMPT, ANSWER}
 MORE = 0x80
 """Marks the kind of a piece that more pieces follow."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from hfhooks.script.registry import Handler
 
-__all__ = ["bound", "call_of", "innermost"]
+__all__ = ["bound", "call_of", "innermost", "is_async"]
 
 log = logging.getLogger(__name__)
 
 
 def call_of(handler: Handler) -> Handler:
     """Return a coroutine function that calls a handler: `def` in a thread, as FastAPI does."""
-    return _awaiting(handler) if _is_async(handler) else _in_thread(handler)
+    return _awaiting(handler) if is_async(handler) else _in_thread(handler)
 
 
 def _awaiting(handler: Handler) -> Handler:
@@ -58,7 +58,8 @@ def innermost(handler: Handler) -> Handler:
     return handler
 
 
-def _is_async(handler: Handler) -> bool:
+def is_async(handler: Handler) -> bool:
+    """Tell whether a handler runs on an event loop, and needs no thread."""
     handler = innermost(handler)
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 # the method itself is wanted

@@ -18,6 +18,8 @@ from typing import TypeAlias
 from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import Ending
 from hfhooks.script.registry import Registry
+from hfhooks.worker.handlers import is_async
+from hfhooks.worker.leftovers import Leftovers
 from hfhooks.worker.turning import LOOK_EVERY, TurningLoop, Watch
 
 __all__ = ["Answered", "Call", "Loops"]
@@ -38,6 +40,7 @@ class _Attempt:
     answered: Answered
     loop: TurningLoop
     """Where it is to begin."""
+    task: "asyncio.Task[None] | None" = None
 
 
 class Loops:
@@ -64,6 +67,9 @@ class Loops:
         self._prepare, self._on_fault, self._on_active = prepare, on_fault, on_active
         self._waiting: set[_Attempt] = set()
         """Those that no loop has begun: who takes one out begins it, and nobody else."""
+        self._attempts: dict[int, _Attempt] = {}
+        """Those that are not over, by delivery."""
+        self._registry = registry
         self._watch = Watch(registry, on_blocked, on_fault, self._begin_to_turn, self._looked)
         self._active: TurningLoop | None = None
         """The one that hears what comes."""
@@ -74,15 +80,18 @@ class Loops:
         """Something has come that is about to begin."""
         return bool(self._waiting)
 
-    async def serve(self) -> None:
+    async def serve(self, say_left: Callable[[list[str]], None]) -> None:
         """Call handlers on this loop, and on others when it is blocked, until told to stop.
 
-        Returns when all that was begun is over.
+        Returns when all that was begun is over, and what handlers have left behind; `say_left`
+        hears what that is.
         """
+        leftovers = Leftovers(lambda: [loop.loop for loop in self._watch.all])
         self._watch.begin(asyncio.get_running_loop())
         await self._stopped.wait()
         while self._waiting or any(loop.tasks for loop in self._watch.all):
             await asyncio.sleep(CHECK_EVERY)
+        await leftovers.wait(say_left)
         await self._watch.end()
 
     def stop(self) -> None:
@@ -98,8 +107,21 @@ class Loops:
         loops = self._watch.loops
         loop = loops[0] if len(loops) == 1 else self._loop_for(claim.delivery.endpoint)
         attempt = _Attempt(claim, secret, answered, loop)
+        self._attempts[claim.id] = attempt
         self._waiting.add(attempt)
         self._schedule(attempt)
+
+    def cancel(self, id: int) -> None:
+        """End a call that nobody waits for, unless it has a thread: that cannot be taken from it.
+
+        May be called in any thread.
+        """
+        if not (attempt := self._attempts.get(id)):
+            return
+        registration = self._registry.registrations.get(attempt.claim.delivery.endpoint)
+        if registration and is_async(registration.handler) and attempt.task:
+            with suppress(RuntimeError):  # its loop is closed: the process is about to end
+                attempt.loop.loop.call_soon_threadsafe(attempt.task.cancel)
 
     def _loop_for(self, endpoint: str) -> TurningLoop:
         """Return the loop that a handler is to be called on.
@@ -122,10 +144,13 @@ class Loops:
     def _start(self, attempt: _Attempt, loop: TurningLoop) -> None:
         task = loop.loop.create_task(self._run(attempt))
         loop.tasks.add(task)
-        task.add_done_callback(partial(self._ended, loop))
+        attempt.task = task
+        task.add_done_callback(partial(self._ended, attempt, loop))
 
-    def _ended(self, loop: TurningLoop, task: "asyncio.Task[None]") -> None:
+    def _ended(self, attempt: _Attempt, loop: TurningLoop, task: "asyncio.Task[None]") -> None:
         loop.tasks.discard(task)
+        if self._attempts.get(attempt.claim.id) is attempt and attempt.task is task:
+            del self._attempts[attempt.claim.id]
         if not task.cancelled() and (error := task.exception()):
             self._on_fault(error)
 

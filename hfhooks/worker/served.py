@@ -26,7 +26,9 @@ from hfhooks.worker.direct import direct_alone
 from hfhooks.worker.frames import (
     ATTEMPT,
     BLOCKED,
+    CANCEL,
     LATE,
+    LEFT,
     PAGE,
     READY,
     SERVED,
@@ -34,6 +36,7 @@ from hfhooks.worker.frames import (
     Frame,
     Malformed,
     attempt_from,
+    message_from,
     of_ending,
 )
 from hfhooks.worker.late import LateApp
@@ -123,7 +126,7 @@ class _Served:
             has_fastapi="fastapi" in sys.modules,
             files=local_files(),
         )
-        await self._loops.serve()
+        await self._loops.serve(lambda what: self._control.report(LEFT, what=what))
         if pages:
             await pages.finish()
 
@@ -132,6 +135,8 @@ class _Served:
             self._begin(frame)
         elif frame.kind == PAGE and self._pages:
             self._show(self._pages, sock())
+        elif frame.kind == CANCEL:
+            self._loops.cancel(message_from(frame)["id"])
         elif frame.kind == STOP:
             self._loops.stop()
 

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -21,8 +20,8 @@ def without_sync() -> None:
     """Acknowledge what no sync has covered."""
     prepare = writing.prepare
 
-    def prepared(connection: sqlite3.Connection, path: Path) -> None:
-        prepare(connection, path)
+    def prepared(connection: sqlite3.Connection, *given: Any, **named: Any) -> None:
+        prepare(connection, *given, **named)
         # The last that is done to a connection before it writes.
         connection.execute("PRAGMA synchronous = NORMAL")
 

@@ -15,15 +15,19 @@ GOOD, RAISED, INTERRUPTED = Ending("answered", 200), Ending("raised"), Ending("i
 class HeldWorker:
     """Has been asked, and ends each call when a test says so."""
 
-    is_gone = False
+    takes_more = True
 
     def __init__(self) -> None:
+        self.given_up: list[int] = []
         self.secrets: list[str | None] = []
         self._ended: dict[int, Callable[[Ending], None]] = {}
 
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         self.secrets.append(secret)
         self._ended[claim.id] = ended
+
+    def give_up(self, id: int) -> None:
+        self.given_up.append(id)
 
     def end(self, id: int, ending: Ending = GOOD) -> None:
         self._ended[id](ending)
@@ -35,17 +39,23 @@ class Calls:
     def __init__(self) -> None:
         self.ended: list[tuple[int, Ending]] = []
         self.worker = HeldWorker()
-        self.attempts = Attempts(lambda running, ending: self._hear(running, ending))
+        self.left: list[int] = []
+        self.attempts = Attempts(
+            lambda running, ending: self._hear(running, ending),
+            lambda running: self.left.append(running.claim.id),
+        )
 
     def _hear(self, running: Running, ending: Ending) -> None:
         self.ended.append((running.claim.id, ending))
 
-    def begin(self, *ids: int, secrets: tuple[str, ...] = ()) -> list[Running]:
-        endpoint = Endpoint("train", secrets=secrets)
+    def begin(
+        self, *ids: int, secrets: tuple[str, ...] = (), timeout: float | None = None
+    ) -> list[Running]:
+        endpoint = Endpoint("train", secrets=secrets, timeout=timeout)
         deliveries = [Claim(id, Recorded("train", 0.0, "", (), b""), 1, "") for id in ids]
-        running = [Running(claim, endpoint, 1e9) for claim in deliveries]
+        running = [Running(claim, endpoint, self.worker, 1e9) for claim in deliveries]
         for each in running:
-            self.attempts.begin(self.worker, each)
+            self.attempts.begin(each)
         return running
 
 

@@ -34,11 +34,19 @@ class FakeWorker:
         self.at_once: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
         self.holds = self.is_gone = False
+        self.given_up: list[int] = []
         self._held: list[Callable[[], None]] = []
 
     @property
     def endpoints(self) -> list[str]:
         return [claim.delivery.endpoint for claim in self.claims]
+
+    @property
+    def takes_more(self) -> bool:
+        return not self.is_gone
+
+    def give_up(self, id: int) -> None:
+        self.given_up.append(id)
 
     def attempt(self, claim: Claim, secret: str | None, ended: Callable[[Ending], None]) -> None:
         ending = self.ending(claim)
@@ -82,8 +90,9 @@ class KilledBy(FakeWorker):
             asyncio.get_running_loop().call_soon(self.let_go)
 
     def ending(self, claim: Claim) -> Ending:
-        is_killed = len(self.claims) < self.first or claim.delivery.body == self.killer
-        return CRASHED if is_killed else Ending("answered", 200)
+        if len(self.claims) < self.first:
+            return Ending("lost")
+        return CRASHED if claim.delivery.body == self.killer else Ending("answered", 200)
 
 
 @dataclass
@@ -325,7 +334,7 @@ async def test_who_ran_beside_a_killer_is_not_given_up_with_it(
     found = [await sender.status() for sender in senders]
     await settle(journal)
     assert found == ["failed"] + ["succeeded"] * 7
-    assert [len(await journal.attempts(id)) for id in range(1, 9)] == [3] + [2] * 7
+    assert [len(await journal.attempts(id)) for id in range(1, 9)] == [4] + [2] * 7
 
 
 async def test_one_that_has_ended_a_worker_is_known_after_a_restart(

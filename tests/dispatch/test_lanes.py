@@ -39,24 +39,24 @@ def wait(name: str = "a", number: int = 1) -> Step:
     return lambda lanes: lanes.left({name: number})
 
 
-def begin(name: str = "a", number: int = 1, *, crashed: int = 0, has_waited: bool = True) -> Step:
+def begin(name: str = "a", number: int = 1, *, has_waited: bool = True) -> Step:
     def step(lanes: Lanes) -> None:
         for _ in range(number):
-            lanes.begun(claim(name, crashed), NOW, has_waited=has_waited)
+            lanes.begun(claim(name), NOW, has_waited=has_waited)
 
     return step
 
 
-def end(name: str = "a", number: int = 1, *, crashed: int = 0) -> Step:
+def end(name: str = "a", number: int = 1) -> Step:
     def step(lanes: Lanes) -> None:
         for _ in range(number):
-            lanes.ended(claim(name, crashed), NOW, 0.1)
+            lanes.ended(claim(name), NOW, 0.1)
 
     return step
 
 
-def claim(name: str, crashed: int = 0) -> Claim:
-    return Claim(1, Recorded(name, 0.0, "", (), b"", crashed=crashed), 1, "")
+def claim(name: str) -> Claim:
+    return Claim(1, Recorded(name, 0.0, "", (), b""), 1, "")
 
 
 def after(*steps: Step) -> Lanes:
@@ -149,29 +149,12 @@ def test_what_comes_behind_others_is_answered_when_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "may_begin"),
-    [
-        ([], 1),
-        ([begin()], 1),
-        ([begin(crashed=1)], 0),
-        ([begin(crashed=1), end(crashed=1)], 1),
-        ([begin("a", crashed=2), begin("b")], 0),
-    ],
-)
-def test_of_those_that_have_ended_a_worker_one_runs_at_a_time(
-    steps: list[Step], may_begin: int
-) -> None:
-    assert after(serve(a=9, b=9), *steps).quarantine == may_begin
-
-
-@pytest.mark.parametrize(
     ("steps", "is_short"),
     [
         ([serve(a=1)], False),
         ([serve(a=1), begin()], True),
         ([serve(a=1, b=1), begin("b")], True),
         ([serve(a=9), begin()], False),
-        ([serve(a=9), begin(crashed=1)], True),
         ([serve(a=9), expect(number=9)], True),
     ],
 )

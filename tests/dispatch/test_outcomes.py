@@ -17,7 +17,7 @@ from hfhooks.model.delivery import Attempt, Claim, Verdict, Wanted
 from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.tasks import Tasks
-from tests.dispatch.test_dispatcher import CRASHED, RAISED, FakeSender
+from tests.dispatch.test_dispatcher import CRASHED, RAISED, FakeSender, FakeWorker
 from tests.harness import polled, until
 from tests.journal.engines import taken
 from tests.wired import NOW, Reports, recorded
@@ -74,7 +74,7 @@ class Rig:
         return claim, sender
 
     async def end(self, claim: Claim, ending: Ending = GOOD) -> None:
-        self.outcomes.ended(Running(claim, Endpoint("train"), NOW), ending)
+        self.outcomes.ended(Running(claim, Endpoint("train"), FakeWorker(), NOW), ending)
         await self.outcomes.written()
 
     async def sent_status(self, id: int = 1) -> int | None:
@@ -92,7 +92,7 @@ async def rig(journal: Poisoned, reports: Reports, tasks: Tasks) -> Rig:
 
 async def test_a_sender_is_told_before_it_is_recorded(rig: Rig) -> None:
     claim, sender = await rig.came()
-    rig.outcomes.ended(Running(claim, Endpoint("train"), NOW), GOOD)
+    rig.outcomes.ended(Running(claim, Endpoint("train"), FakeWorker(), NOW), GOOD)
     assert sender.outcome.done() and (await recorded(rig.journal)).status == "running"
     await rig.outcomes.written()
     assert (await recorded(rig.journal)).status == "succeeded"
@@ -114,7 +114,7 @@ async def test_a_sender_waits_for_what_comes_after_a_crash(rig: Rig) -> None:
     claim, sender = await rig.came()
     await rig.end(claim, CRASHED)
     assert not sender.outcome.done() and rig.reports.finished == []
-    [again] = await rig.journal.claim({"train": 1})
+    [again] = await rig.journal.claim({"train": 1}, in_quarantine=True)
     await rig.end(again)
     assert await sender.status() == "succeeded"
 

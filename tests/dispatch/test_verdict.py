@@ -6,13 +6,12 @@ from hypothesis import strategies as st
 
 from hfhooks.dispatch.verdict import (
     LONGEST_PAUSE,
-    MOST_CRASHES,
     WHY,
     attempt_of,
     judge,
     pause,
 )
-from hfhooks.model.delivery import Claim, Recorded, Verdict
+from hfhooks.model.delivery import MOST_CRASHES, Claim, Recorded, Verdict
 from hfhooks.model.ending import Ending
 from hfhooks.redact import redact
 

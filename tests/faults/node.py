@@ -21,8 +21,9 @@ from hfhooks.serving.signals import Stop, settle
 from hfhooks.serving.sockets import Sockets
 from hfhooks.serving.threads import ThreadWorker
 from hfhooks.settings import Settings
+from hfhooks.supervisor.options import Options
 from hfhooks.supervisor.spawn import Spawned
-from hfhooks.supervisor.supervisor import Options, Supervisor
+from hfhooks.supervisor.supervisor import Supervisor
 from hfhooks.supervisor.targets import find_targets
 from hfhooks.tasks import Tasks
 from hfhooks.tunnels.tunnel import Tunnel

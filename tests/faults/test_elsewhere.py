@@ -204,9 +204,12 @@ async def test_a_claim_that_cannot_be_given_back_is_told(
 class Asked:
     """A worker that is lost before it is asked."""
 
-    is_gone = False
+    takes_more = True
 
     def attempt(self, *given: Any) -> None:
+        raise AssertionError
+
+    def give_up(self, id: int) -> None:
         raise AssertionError
 
 

@@ -240,12 +240,27 @@ async def test_claims_come_by_time_and_arrival_whatever_their_endpoint(engine: E
     assert [claim.id for claim in await journal.claim(ROOM)] == [5, 6]
 
 
-async def test_one_that_has_crashed_comes_in_its_turn(journal: Journal) -> None:
-    for at in (10.0, 30.0):
-        await record(journal, replace(NEW, received_at=at))
-    await finish(journal, await taken(journal, replace(NEW, received_at=20.0)), "queued")
-    for id in (1, 3, 2):
-        assert (await claimed_one(journal)).id == id
+async def test_a_suspect_is_taken_in_quarantine_alone(journal: Journal) -> None:
+    for _ in range(2):
+        await finish(journal, await taken(journal), "queued")  # a worker has died of it
+    await record(journal)
+    assert await journal.has_suspect(ROOM) and not await journal.has_suspect({"other": 1})
+    assert await journal.claim({"other": 1}, in_quarantine=True) == []
+    assert [claim.id for claim in await journal.claim(ROOM)] == [3]
+    for id in (1, 2):
+        [claim] = await journal.claim(ROOM, in_quarantine=True)
+        assert (claim.id, claim.delivery.crashed, claim.delivery.is_suspect) == (id, 1, True)
+    assert not await journal.has_suspect(ROOM)
+
+
+async def test_what_was_lost_with_others_is_a_suspect_and_has_not_crashed(journal: Journal) -> None:
+    claim = await taken(journal)
+    lost = Attempt(1, 20.0, 0.5, "lost")
+    done = asyncio.get_running_loop().create_future()
+    journal.finish(claim, lost, Verdict("lost", "queued"), done.set_result)
+    assert await done
+    [claim] = await journal.claim(ROOM, in_quarantine=True)
+    assert (claim.number, claim.delivery.crashed, claim.delivery.is_suspect) == (2, 0, True)
 
 
 async def claimed_one(journal: Journal) -> Claim:
@@ -296,9 +311,10 @@ async def test_one_that_has_crashed_is_known_for_that_when_it_is_given_back(
     journal: Journal,
 ) -> None:
     await finish(journal, await taken(journal), "queued")
-    await journal.release([await claimed(journal)])
-    assert await journal.claim(ROOM, crashed=0) == []
-    assert (await claimed(journal)).delivery.crashed == 1
+    await journal.release(await journal.claim(ROOM, in_quarantine=True))
+    assert await journal.claim(ROOM) == []
+    [claim] = await journal.claim(ROOM, in_quarantine=True)
+    assert claim.delivery.crashed == 1
 
 
 async def test_who_waits_for_something_due_is_told(journal: Journal) -> None:
@@ -310,17 +326,6 @@ async def test_who_waits_for_something_due_is_told(journal: Journal) -> None:
     told.clear()
     await finish(journal, claim, "queued")
     assert told
-
-
-async def test_of_those_that_have_crashed_only_some_are_taken(journal: Journal) -> None:
-    for _ in range(2):
-        await finish(journal, await taken(journal), "queued")
-    await record(journal)
-    claims = await journal.claim({"train": 9}, crashed=1)
-    assert [claim.id for claim in claims] == [1, 3]
-    assert [claim.delivery.crashed for claim in claims] == [1, 0]
-    assert await journal.claim({"train": 9}, crashed=0) == []
-    assert [claim.id for claim in await journal.claim({"train": 9}, crashed=1)] == [2]
 
 
 # Ending
@@ -458,7 +463,7 @@ async def test_what_a_host_left_running_is_run_again(engine: Engine, journal: Jo
     await finish(journal, await taken(journal), "succeeded")
     await journal.flush()
     another = await engine.succeed(journal)
-    claims = await another.claim(ROOM)
+    claims = [*await another.claim(ROOM), *await another.claim(ROOM, in_quarantine=True)]
     assert [(claim.id, claim.number) for claim in claims] == [(1, 1), (2, 2)]
     assert await attempts(another, lost.id) == ["lost"]
     await another.flush()
@@ -480,8 +485,9 @@ async def test_a_late_outcome_of_a_host_that_was_given_up_is_refused(
 async def test_what_has_crashed_is_known_to_the_next_host(engine: Engine, journal: Journal) -> None:
     await finish(journal, await taken(journal), "queued")
     another = await engine.succeed(journal)
-    assert await another.claim(ROOM, crashed=0) == []
-    assert (await claimed(another)).delivery.crashed == 1
+    assert await another.claim(ROOM) == []
+    [claim] = await another.claim(ROOM, in_quarantine=True)
+    assert claim.delivery.crashed == 1
 
 
 # Owners' commands

@@ -14,8 +14,8 @@ ENDPOINTS = ("train", "deploy")
 ROOM = {"train": 99, "deploy": 99}
 
 
-def waiting(id: int, since: float = 0.0, endpoint: str = "train", crashed: bool = False) -> Waiting:
-    return Waiting(since, id, endpoint, crashed)
+def waiting(id: int, since: float = 0.0, endpoint: str = "train", suspect: bool = False) -> Waiting:
+    return Waiting(since, id, endpoint, suspect)
 
 
 def due(*all: Waiting) -> Due:
@@ -25,8 +25,13 @@ def due(*all: Waiting) -> Due:
     return found
 
 
-def taken(due: Due, room: dict[str, int] = ROOM, crashed: int = 9, now: float = 0.0) -> list[int]:
-    return [each.id for each in due.take(room, crashed, now)]
+def taken(due: Due, room: dict[str, int] = ROOM, now: float = 0.0) -> list[int]:
+    return [each.id for each in due.take(room, now)]
+
+
+def suspect(due: Due, room: dict[str, int] = ROOM, now: float = 0.0) -> int | None:
+    found = due.suspect(room, now)
+    return found.id if found else None
 
 
 @given(st.permutations([waiting(1, 5.0), waiting(2, 5.0, "deploy"), waiting(4, 1.0), waiting(3)]))
@@ -34,13 +39,12 @@ def test_they_come_by_time_then_by_arrival_whatever_their_endpoint(all: list[Wai
     assert taken(due(*all)) == [3, 4, 1, 2]
 
 
-def in_turn(all: list[Waiting], room: dict[str, int], crashed: int) -> list[int]:
+def in_turn(all: list[Waiting], room: dict[str, int]) -> list[int]:
     """Return what is to be taken of a list, as the journal's Protocol says it."""
     left, found = dict(room), []
     for each in sorted(all):
-        if left.get(each.endpoint, 0) > 0 and (crashed > 0 or not each.has_crashed):
+        if left.get(each.endpoint, 0) > 0 and not each.is_suspect:
             left[each.endpoint] -= 1
-            crashed -= each.has_crashed
             found.append(each.id)
     return found
 
@@ -49,15 +53,17 @@ SOME = st.tuples(st.integers(0, 3).map(float), st.sampled_from(ENDPOINTS), st.bo
 ROOMS = st.dictionaries(st.sampled_from(ENDPOINTS), st.integers(0, 4))
 
 
-@given(st.lists(SOME, max_size=12), st.lists(st.tuples(ROOMS, st.integers(0, 3)), max_size=4))
+@given(st.lists(SOME, max_size=12), st.lists(ROOMS, max_size=4))
 def test_what_is_taken_is_what_comes_next_of_all_that_wait(
-    some: list[tuple[float, str, bool]], takes: list[tuple[dict[str, int], int]]
+    some: list[tuple[float, str, bool]], rooms: list[dict[str, int]]
 ) -> None:
-    left = [waiting(id, since, name, crashed) for id, (since, name, crashed) in enumerate(some)]
+    left = [waiting(id, since, name, suspect) for id, (since, name, suspect) in enumerate(some)]
     found = due(*left)
-    for room, crashed in takes:
-        next_ = in_turn(left, room, crashed)
-        assert taken(found, room, crashed) == next_
+    for room in rooms:
+        suspects = sorted(w for w in left if w.is_suspect and room.get(w.endpoint, 0) > 0)
+        assert suspect(found, room) == (suspects[0].id if suspects else None)
+        next_ = in_turn(left, room)
+        assert taken(found, room) == next_
         left = [each for each in left if each.id not in next_]
         assert len(found) == len(left)
 
@@ -69,12 +75,18 @@ def test_there_is_room_for_so_many_of_each_endpoint() -> None:
     assert taken(found) == [2, 4, 5] and len(found) == 0
 
 
-def test_one_that_has_crashed_a_worker_comes_in_its_turn() -> None:
-    found = due(waiting(1), waiting(2, crashed=True), waiting(3), waiting(4, crashed=True))
-    assert taken(found, {"train": 1}) == [1]
-    assert taken(found, {"train": 3}, crashed=1) == [2, 3]
-    assert taken(found, crashed=0) == []
-    assert taken(found) == [4]
+def test_a_suspect_is_taken_by_nobody_else_and_waits_until_it_is_removed() -> None:
+    found = due(waiting(1), waiting(2, suspect=True), waiting(3), waiting(4, suspect=True))
+    assert taken(found) == [1, 3]
+    assert (suspect(found), suspect(found, {"deploy": 9}), suspect(found)) == (2, None, 2)
+    found.remove(2)
+    assert (suspect(found), len(found)) == (4, 1)
+
+
+def test_a_suspect_that_is_due_later_is_so_at_its_time() -> None:
+    found = due()
+    found.add(waiting(1, 20.0, suspect=True), is_due=False)
+    assert (suspect(found, now=19.9), suspect(found, now=20.0)) == (None, 1)
 
 
 def test_what_is_due_later_is_so_at_its_time() -> None:
@@ -101,9 +113,8 @@ def test_what_waits_no_longer_is_not_taken_nor_waited_for() -> None:
 def test_one_that_waits_again_is_taken_once_and_as_it_is_now() -> None:
     found = due(waiting(1, 1.0))
     found.remove(1)
-    found.add(waiting(1, 9.0, crashed=True))
-    assert taken(found, crashed=0) == []
-    assert (taken(found), taken(found)) == ([1], [])
+    found.add(waiting(1, 9.0, suspect=True))
+    assert (taken(found), suspect(found), len(found)) == ([], 1, 1)
 
 
 def test_bodies_are_held_up_to_a_limit_and_room_comes_back() -> None:

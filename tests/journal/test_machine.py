@@ -40,8 +40,8 @@ class Known:
         return is_hubs and self.status not in SETTLED
 
     @property
-    def has_crashed(self) -> bool:
-        return "crashed" in self.attempts
+    def is_suspect(self) -> bool:
+        return not {"crashed", "lost"}.isdisjoint(self.attempts)
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -97,19 +97,22 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(
         room=st.fixed_dictionaries({name: st.integers(0, 2) for name in ENDPOINTS}),
-        crashed=st.integers(0, 2),
+        in_quarantine=st.booleans(),
     )
-    def claim(self, room: dict[str, int], crashed: int) -> None:
-        """As much as there is room for, of what is due, in order."""
-        claims = {claim.id: claim for claim in self.wait(self.journal.claim(room, crashed))}
+    def claim(self, room: dict[str, int], in_quarantine: bool) -> None:
+        """As much as there is room for, of what is due, in order; or one suspect."""
+        next = self.next(Counter(room), in_quarantine)
+        if in_quarantine:
+            assert self.wait(self.journal.has_suspect(room)) == bool(next)
+        claims = {claim.id: claim for claim in self.wait(self.journal.claim(room, in_quarantine))}
         self.wait(self.journal.flush())
-        assert list(claims) == self.next(Counter(room), crashed)
+        assert list(claims) == next
         for id, claim in claims.items():
             known = self.known[id]
             known.status, known.started, known.claim = "running", known.started + 1, claim
             assert claim.number == known.started
 
-    def next(self, room: Counter[str], crashed: int) -> list[int]:
+    def next(self, room: Counter[str], in_quarantine: bool) -> list[int]:
         """Return what is to be taken, by due time and arrival."""
         due = [
             (known.due_at, id)
@@ -120,11 +123,10 @@ class JournalMachine(RuleBasedStateMachine):
         taken = []
         for _, id in sorted(due):
             known = self.known[id]
-            if room[known.delivery.endpoint] and (crashed or not known.has_crashed):
+            if room[known.delivery.endpoint] and known.is_suspect == in_quarantine:
                 room[known.delivery.endpoint] -= 1
-                crashed -= known.has_crashed
                 taken.append(id)
-        return taken
+        return taken[:1] if in_quarantine else taken
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data(), status=st.sampled_from(ENDINGS))

@@ -23,7 +23,7 @@ DONE, RAISED = Verdict("succeeded", "succeeded"), Verdict("raised", "failed")
 
 
 def claim(store: Store, owner: str = "one") -> Claim:
-    [claim] = store.claim({"train": 1}, 1, owner, NOW)
+    [claim] = store.claim({"train": 1}, owner, NOW)
     return claim
 
 
@@ -63,15 +63,17 @@ def test_what_is_taken_back_has_one_attempt_that_was_lost(store: Store) -> None:
         store.take_back(NOW)
     assert [(each.number, each.status) for each in store.rows[1].attempts] == [(1, "lost")]
     assert not end(store, late)
-    assert claim(store, "two").number == 2
+    assert store.claim(ROOM, "two", NOW) == []
+    [again] = store.claim(ROOM, "two", NOW, in_quarantine=True)
+    assert again.number == 2
 
 
 @pytest.mark.parametrize(
     ("change", "is_told"),
     [
         (lambda store: store.record(NEW, None, NOW, 99), True),
-        (lambda store: store.claim(ROOM, 1, "one", NOW), True),
-        (lambda store: store.claim({}, 1, "one", NOW), False),
+        (lambda store: store.claim(ROOM, "one", NOW), True),
+        (lambda store: store.claim({}, "one", NOW), False),
         (lambda store: end(store, claim(store)), True),
         (lambda store: store.release([claim(store)]), True),
         (lambda store: (claim(store), store.take_back(NOW)), True),

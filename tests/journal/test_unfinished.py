@@ -1,6 +1,5 @@
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -27,8 +26,8 @@ class Told:
     def _tell(self) -> None:
         self.times += 1
 
-    def taken(self, **options: Any) -> list[int]:
-        return [each.id for each in self.unfinished.take(ROOM, options.get("crashed", 1))]
+    def taken(self, *, in_quarantine: bool = False) -> list[int]:
+        return [each.id for each in self.unfinished.take(ROOM, in_quarantine)]
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ async def told() -> Told:
     return Told()
 
 
-def waiting(id: int = 1, since: float = 0.0, crashed: bool = False) -> Waiting:
-    return Waiting(since, id, "train", crashed)
+def waiting(id: int = 1, since: float = 0.0, suspect: bool = False) -> Waiting:
+    return Waiting(since, id, "train", suspect)
 
 
 def claim(id: int = 1, number: int = 1) -> Claim:
@@ -97,10 +96,12 @@ async def test_a_claim_holds_for_the_attempt_that_it_is(told: Told) -> None:
     assert not unfinished.is_taken(1) and not unfinished.holds(claim(number=2))
 
 
-async def test_those_that_have_crashed_a_worker_wait_until_they_may(told: Told) -> None:
-    told.unfinished.wait(waiting(1, crashed=True))
+async def test_suspects_wait_until_they_may(told: Told) -> None:
+    told.unfinished.wait(waiting(1, suspect=True))
     told.unfinished.wait(waiting(2))
-    assert [told.taken(crashed=0), told.taken(crashed=1)] == [[2], [1]]
+    assert [told.taken(), told.taken(in_quarantine=True), told.taken(in_quarantine=True)] == [
+        *([2], [1], [])
+    ]
 
 
 async def test_when_it_is_closed_it_tells_nothing_more(told: Told) -> None:

@@ -4,6 +4,7 @@ What real processes do: `test_supervisor.py`.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -157,13 +158,13 @@ async def test_why_it_cannot_load_is_said_as_it_says_it(child: Child) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(3, "exited with code 3"), (-11, "was ended by signal 11")]
+    ("code", "words"), [(3, "exited with code 3"), (-11, "was ended by signal 11 (SIGSEGV)")]
 )
 async def test_how_it_ends_while_it_loads_is_said(child: Child, code: int, words: str) -> None:
     loading = asyncio.ensure_future(child.worker.load(TARGETS))
     await child.process.hears(LOAD)
     child.process.end(code)
-    with pytest.raises(WorkerDied, match=f"the worker {words} while the script was loading"):
+    with pytest.raises(WorkerDied, match=re.escape(f"the worker {words} while the script")):
         await loading
     assert child.worker.is_gone and await child.worker.ended() == words
 
@@ -192,7 +193,10 @@ async def test_what_runs_when_it_dies_has_crashed_and_its_last_words_count(child
     first, _ = await child.process.hears(ATTEMPT, ATTEMPT)
     child.process.say(of_ending(first.number, GOOD))
     child.process.end(1)
-    assert [await ending for ending in endings] == [GOOD, Ending("crashed")]
+    assert [await ending for ending in endings] == [
+        GOOD,
+        Ending("crashed", body=b"The worker exited with code 1 while this handler ran."),
+    ]
 
 
 async def test_what_is_asked_of_a_dead_one_has_crashed_and_not_before_the_call_returns(
@@ -202,7 +206,7 @@ async def test_what_is_asked_of_a_dead_one_has_crashed_and_not_before_the_call_r
     await child.worker.ended()
     ending = child.ask()
     assert not ending.done()
-    assert (await ending).kind == "crashed"
+    assert (await ending).kind == "interrupted"
 
 
 async def test_it_is_alive_once_it_has_answered(child: Child) -> None:
@@ -236,12 +240,12 @@ async def test_a_secret_that_it_tells_is_masked_here(child: Child) -> None:
 )
 async def test_one_that_says_what_makes_no_sense_is_ended(child: Child, frame: Frame) -> None:
     child.process.say(frame)
-    assert await child.worker.ended() == "was ended by signal 9"
+    assert await child.worker.ended() == "was ended by signal 9 (SIGKILL)"
 
 
 async def test_one_that_hears_and_says_no_more_is_ended(child: Child) -> None:
     child.process.theirs.close()
-    assert await child.worker.ended() == "was ended by signal 9"
+    assert await child.worker.ended() == "was ended by signal 9 (SIGKILL)"
 
 
 async def test_the_fault_of_who_is_told_is_reported_and_others_are_told(child: Child) -> None:
@@ -260,7 +264,7 @@ async def test_of_a_process_that_cannot_be_waited_for_that_is_said_and_it_is_end
     child: Child,
 ) -> None:
     child.process.end(OSError("no such child"))
-    assert await child.worker.ended() == "was ended by signal 9"
+    assert await child.worker.ended() == "was ended by signal 9 (SIGKILL)"
     assert [str(fault) for fault in child.faults] == ["no such child"]
 
 

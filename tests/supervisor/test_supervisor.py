@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,12 +18,12 @@ from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.happenings import Broken, Happening, Note
 from hfhooks.supervisor import supervisor
 from hfhooks.supervisor.child import Worker
+from hfhooks.supervisor.options import Options
 from hfhooks.supervisor.spares import NUMBER
 from hfhooks.supervisor.spawn import Spawned
 from hfhooks.supervisor.supervisor import (
     CHECK_AFTER,
     HALF_SAVED,
-    Options,
     Supervisor,
 )
 from hfhooks.supervisor.targets import find_targets
@@ -121,11 +122,11 @@ async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Path
         assert each.faults == []
 
 
-def asked(worker: Worker) -> "asyncio.Future[Ending]":
+def asked(worker: Worker, endpoint: str = "a", id: int = 1) -> "asyncio.Future[Ending]":
     """Have the handler called; return what will tell how that ended."""
-    delivery = Recorded("a", 0.0, "", tuple(JSON.items()), b"{}")
+    delivery = Recorded(endpoint, 0.0, "", tuple(JSON.items()), b"{}")
     ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-    worker.attempt(Claim(1, delivery, 1, ""), None, ended.set_result)
+    worker.attempt(Claim(id, delivery, 1, ""), None, ended.set_result)
     return ended
 
 
@@ -193,7 +194,7 @@ async def test_a_fault_of_ours_keeps_nobody_waiting(
     ("text", "ending"),
     [
         ("import os\nos._exit(7)", "exited with code 7"),
-        ("import os\nos.kill(os.getpid(), 9)", "was ended by signal 9"),
+        ("import os\nos.kill(os.getpid(), 9)", "was ended by signal 9 (SIGKILL)"),
         # A program that it started has its pipes, and lives on.
         ("import os, time\nif os.fork() == 0: time.sleep(2)\nos._exit(7)", "code 7"),
     ],
@@ -201,7 +202,7 @@ async def test_a_fault_of_ours_keeps_nobody_waiting(
 async def test_a_script_that_ends_its_process_while_loading(
     watch: Any, script: Script, text: str, ending: str
 ) -> None:
-    with pytest.raises(LoadError, match=f"{ending} while the script was loading"):
+    with pytest.raises(LoadError, match=re.escape(f"{ending} while the script was loading")):
         await watch(script(text)).start()
 
 
@@ -210,7 +211,7 @@ async def test_a_worker_that_dies_is_replaced(watch: Any, script: Script) -> Non
     await watched.start()
     os.kill(watched.process.pid, signal.SIGKILL)
     worker, _ = await watched.next()
-    assert watched.notes == ["the worker was ended by signal 9; starting another."]
+    assert watched.notes == ["the worker was ended by signal 9 (SIGKILL); starting another."]
     assert watched.losses == 1
     assert await ask(worker) == b'"a"'
 
@@ -327,7 +328,7 @@ def versioned(number: int, more: str = "") -> str:
 @pytest.fixture
 async def reloading(watch: Any, script: Script) -> Watched:
     """A supervisor that reloads, with its first worker at work and its spares warm."""
-    watched: Watched = watch(script(versioned(1)), reload=True, grace=5)
+    watched: Watched = watch(script(versioned(1)), reload=True)
     await watched.start()
     await spares_are_warm(watched)
     return watched
@@ -379,7 +380,7 @@ def a():
         time.sleep(0.01)
     return 'old'
 """
-    watched = watch(script(slow), reload=True, grace=30)
+    watched = watch(script(slow), reload=True)
     worker, _ = await watched.start()
     answer = asked(worker)
     script(versioned(2))
@@ -389,15 +390,106 @@ def a():
     assert (await answer).body == b'"old"'
 
 
-async def test_an_old_worker_that_takes_too_long_is_ended(watch: Any, script: Script) -> None:
-    slow = HANDLER.replace("return 'a'", "__import__('time').sleep(60)")
-    watched = watch(script(slow), reload=True, grace=0.1)
+HANGS = HANDLER.replace("return 'a'", "__import__('time').sleep(60)")
+
+
+async def test_beyond_four_old_workers_the_one_that_loses_least_is_ended(
+    watch: Any, script: Script
+) -> None:
+    watched = watch(script(HANGS), reload=True)
+    workers = [(await watched.start())[0]]
+    endings = [asked(workers[0])]
+    for number in range(5):
+        script(f"{HANGS}# {number}")
+        workers.append((await watched.next())[0])
+        endings.append(asked(workers[-1]))
+    assert (await endings[4]).kind == "interrupted"  # the last one to have begun of the old ones
+    await until(lambda: workers[4].is_gone)
+    assert [worker.is_gone for worker in workers] == [False] * 4 + [True, False]
+    assert any("too many earlier versions" in note for note in watched.notes)
+
+
+async def test_what_an_old_worker_still_runs_is_said(watch: Any, script: Script) -> None:
+    watched = watch(script(HANGS), reload=True)
     worker, _ = await watched.start()
-    answer = asked(worker)
+    asked(worker, id=12)
     script(versioned(2))
     await watched.next()
-    assert (await answer).kind == "interrupted"
-    await until(lambda: not psutil.pid_exists(worker.pid))
+    await until(lambda: watched.notes)
+    [note] = watched.notes
+    assert re.fullmatch(r"1 handler still runs in the version before: a #12, \d s", note)
+
+
+async def test_a_new_version_waits_for_what_an_old_one_holds(
+    watch: Any, script: Script, tmp_path: Path
+) -> None:
+    """As a GPU's memory: one that is being left still has it."""
+    held, go_on = tmp_path / "held", tmp_path / "go-on"
+    holds = f"""import atexit, os, pathlib, time
+from hfhooks import webhook_endpoint
+held, go_on = pathlib.Path({str(held)!r}), pathlib.Path({str(go_on)!r})
+if held.exists():
+    raise MemoryError("out of memory")
+@webhook_endpoint
+def a():
+    held.touch()
+    while not go_on.exists():
+        time.sleep(0.01)
+    held.unlink()
+    return 'old'
+"""
+    watched = watch(script(holds), reload=True)
+    worker, _ = await watched.start()
+    answer = asked(worker)
+    await until(held.exists)
+    script(versioned(2))  # which needs nothing of it
+    await watched.next()
+    script(f"{holds}# again")
+    await until(lambda: watched.broken)
+    assert any("tried again when that has left" in note for note in watched.notes)
+    go_on.touch()
+    assert (await answer).body == b'"old"'
+    third, _ = await watched.next()
+    assert await ask(third) == b'"old"'
+
+
+async def test_a_worker_of_its_own_has_what_is_served_and_leaves(
+    watch: Any, script: Script
+) -> None:
+    watched = watch(script(HANDLER))
+    worker, _ = await watched.start()
+    async with watched.supervisor.isolated() as isolated:
+        assert isolated is not worker
+        assert await ask(isolated) == b'"a"'
+    await until(lambda: isolated.is_gone)
+    assert not worker.is_gone and watched.notes == []
+
+
+async def test_a_worker_of_its_own_that_cannot_load_is_none(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER))
+    worker, _ = await watched.start()
+    script("1 / 0")
+    with pytest.raises(HfhooksError, match="ZeroDivisionError"):
+        async with watched.supervisor.isolated():
+            raise AssertionError
+    assert await ask(worker) == b'"a"'
+
+
+async def test_a_worker_with_a_handler_that_was_given_up_is_replaced(
+    watch: Any, script: Script
+) -> None:
+    """It ends what it has begun, and then with the thread that nobody can take from it."""
+    text = f"import time\n{HANDLER.replace('return', 'time.sleep(2); return')}"
+    watched = watch(script(f"{text}@webhook_endpoint\ndef hangs(): time.sleep(60)"))
+    worker, _ = await watched.start()
+    hangs, beside = asked(worker, endpoint="hangs", id=1), asked(worker, id=2)
+    worker.give_up(1)
+    another, _ = await watched.next()
+    assert not worker.takes_more and not worker.is_gone
+    assert (await beside).body == b'"a"'
+    assert (await hangs).kind in ("crashed", "interrupted")
+    await until(lambda: worker.is_gone)
+    assert another.takes_more
 
 
 @pytest.mark.parametrize(

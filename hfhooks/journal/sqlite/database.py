@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hfhooks.errors import JournalAway, JournalError, JournalFault
 from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
-from hfhooks.journal.sqlite.opening import Opened, Use, holder_of, opened
+from hfhooks.journal.sqlite.opening import Opened, Prepare, Use, opened
 from hfhooks.model.condition import Condition
 
 __all__ = ["Database", "open_database"]
@@ -43,7 +43,7 @@ class Database:
         become: Callable[[Condition], None],
     ) -> None:
         self.path = path
-        self._writer, self._lock = opened.writer, opened.lock
+        self._writer, self._lock, self.holder = opened.writer, opened.lock, opened.holder
         self._become = become
         self._commits = Commits(
             path,
@@ -123,7 +123,7 @@ class Database:
         with suppress(sqlite3.Error):
             self._writer.close()
         if not self.failure:  # or the names may be those of another one's files
-            holder_of(self.path).unlink(missing_ok=True)
+            self.holder.leave()
         self._lock.close()
 
     def _want_late(self) -> None:
@@ -232,7 +232,7 @@ def open_database(
     *,
     holder: str,
     check: Use,
-    prepare: Use,
+    prepare: Prepare,
     chore: Apply[bool],
     min_free: int,
     become: Callable[[Condition], None],

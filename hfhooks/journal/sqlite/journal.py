@@ -15,6 +15,7 @@ from pathlib import Path
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite import writing
+from hfhooks.journal.sqlite.commands import Commands
 from hfhooks.journal.sqlite.database import open_database
 from hfhooks.journal.sqlite.in_thread import ThreadReading
 from hfhooks.journal.sqlite.migrating import version_of
@@ -23,8 +24,14 @@ from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.journal.telling import Telling
 from hfhooks.journal.unfinished import Unfinished
 from hfhooks.model.condition import Condition
-from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Verdict, Wanted
-from hfhooks.model.endpoint import Published
+from hfhooks.model.delivery import (
+    SUSPICIOUS,
+    Attempt,
+    Claim,
+    Recorded,
+    Stored,
+    Verdict,
+)
 from hfhooks.model.retention import Retention
 
 __all__ = ["SqliteJournal"]
@@ -34,11 +41,9 @@ MIN_FREE = 64 * MIB
 """Bytes that must be free on the disk to record a delivery: what becomes of it needs room too."""
 MOST_UNFINISHED = 10_000
 """Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
-MOST_PRUNED = 200
-"""Deliveries that are deleted at once, so that no commit waits long."""
 
 
-class SqliteJournal(Telling, ThreadReading):
+class SqliteJournal(Telling, Commands, ThreadReading):
     """A journal in a file that no other process writes to, for as long as this one has it.
 
     Whatever is unfinished in it is queued. `owner` is what others are told who want it too. Without
@@ -58,6 +63,7 @@ class SqliteJournal(Telling, ThreadReading):
     ) -> None:
         Telling.__init__(self)
         self.path = path
+        self.given_up: list[int] = []
         self._owner = owner
         self._now = now
         self._most_unfinished = most_unfinished
@@ -66,7 +72,7 @@ class SqliteJournal(Telling, ThreadReading):
             path,
             holder=owner,
             check=partial(version_of, path=path),
-            prepare=partial(writing.prepare, path=path),
+            prepare=partial(writing.prepare, path=path, given_up=self.given_up),
             chore=lambda connection: retention is not None and prune(connection, retention, now()),
             min_free=min_free,
             become=self.become,
@@ -75,11 +81,12 @@ class SqliteJournal(Telling, ThreadReading):
             reader = Reader(path)
             for left in reader.unfinished():
                 since = left.received_at if left.due_at is None else left.due_at
-                waiting = Waiting(since, left.id, left.endpoint, left.has_crashed)
+                waiting = Waiting(since, left.id, left.endpoint, left.is_suspect)
                 self._unfinished.wait(waiting, is_due=left.due_at is None)
         except BaseException:
             self._database.close()
             raise
+        self.stopping = self._database.holder.stopping
         ThreadReading.__init__(self, reader)
 
     def record(
@@ -119,8 +126,11 @@ class SqliteJournal(Telling, ThreadReading):
             self._changes.tell((id,))
         done(Stored(id, status, claim))
 
-    async def claim(self, room: Mapping[str, int], crashed: int = 1) -> Sequence[Claim]:
-        taken = self._unfinished.take(room, crashed)
+    async def has_suspect(self, room: Mapping[str, int]) -> bool:
+        return self._unfinished.suspect(room) is not None
+
+    async def claim(self, room: Mapping[str, int], in_quarantine: bool = False) -> Sequence[Claim]:
+        taken = self._unfinished.take(room, in_quarantine)
         unread = [each.id for each in taken if each.delivery is None]
         read = await self._reads.call(self._reader.some, unread) if unread else {}
         claims = []
@@ -144,8 +154,8 @@ class SqliteJournal(Telling, ThreadReading):
         for claim in held:
             self._unfinished.drop(claim.id)
             delivery = claim.delivery
-            since, has_crashed = delivery.received_at, delivery.crashed > 0
-            self._unfinished.wait(Waiting(since, claim.id, delivery.endpoint, has_crashed))
+            since, is_suspect = delivery.received_at, delivery.is_suspect
+            self._unfinished.wait(Waiting(since, claim.id, delivery.endpoint, is_suspect))
         self._changes.tell(claim.id for claim in held)
 
     def finish(
@@ -181,9 +191,9 @@ class SqliteJournal(Telling, ThreadReading):
             self._unfinished.drop(claim.id)
             if result and verdict.status in ("queued", "retrying"):
                 delivery = claim.delivery
-                has_crashed = verdict.attempt == "crashed" or delivery.crashed > 0
+                is_suspect = verdict.attempt in SUSPICIOUS or delivery.is_suspect
                 since = delivery.received_at if due_at is None else due_at
-                waiting = Waiting(since, claim.id, delivery.endpoint, has_crashed)
+                waiting = Waiting(since, claim.id, delivery.endpoint, is_suspect)
                 self._unfinished.wait(waiting, is_due=due_at is None)
         self._changes.tell((claim.id,))
         done(result)
@@ -192,31 +202,6 @@ class SqliteJournal(Telling, ThreadReading):
         amend = partial(writing.amend, id=id, number=number, error=error)
         await self._database.commit(amend, can_wait=True)
         self._changes.tell((id,))
-
-    async def requeue(self, wanted: Wanted) -> Sequence[int]:
-        rows = await self._database.commit(partial(writing.requeue, wanted=wanted))
-        for row in rows:
-            self._unfinished.drop(row.id)
-            self._unfinished.wait(Waiting(0.0, row.id, row.endpoint, row.has_crashed))
-        self._changes.tell(row.id for row in rows)
-        return [row.id for row in rows]
-
-    async def cancel(self, wanted: Wanted) -> Sequence[int]:
-        ids = await self._database.commit(partial(writing.cancel, wanted=wanted))
-        for id in ids:
-            self._unfinished.drop(id)
-        self._changes.tell(ids)
-        return ids
-
-    async def publish(self, endpoints: Sequence[Published]) -> None:
-        publish = partial(writing.publish, endpoints=endpoints)
-        await self._database.commit(publish, can_wait=True)
-
-    async def prune(self, before: float) -> int:
-        some, deleted = partial(writing.delete_older, before=before, most=MOST_PRUNED), 0
-        while more := await self._database.commit(some):
-            deleted += more
-        return deleted
 
     async def flush(self) -> None:
         await self._database.commit(lambda _: None)

@@ -22,9 +22,10 @@ from hfhooks.journal.sqlite.files import (
     sync,
     sync_folder,
 )
+from hfhooks.journal.sqlite.holder import Holder
 from hfhooks.journal.sqlite.identity import Identity
 
-__all__ = ["Opened", "Use", "holder_of", "opened"]
+__all__ = ["Opened", "Prepare", "Use", "opened"]
 
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
@@ -35,6 +36,8 @@ MAKE_ROOM = "Make room on the disk, and start again, or choose another: --state-
 NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
 """File systems of other machines."""
 Use: TypeAlias = Callable[[sqlite3.Connection], object]
+Prepare: TypeAlias = Callable[[sqlite3.Connection, str], object]
+"""Is told how the one who had the database last came to its end; see `holder`."""
 
 
 class Opened(NamedTuple):
@@ -44,10 +47,11 @@ class Opened(NamedTuple):
     lock: sqlite3.Connection
     """It keeps others away for as long as it is open."""
     identity: Identity
+    holder: Holder
 
 
-def opened(path: Path, holder: str, check: Use, prepare: Use) -> Opened:
-    """Open a database for this process alone.
+def opened(path: Path, name: str, check: Use, prepare: Prepare) -> Opened:
+    """Open a database for this process alone; `name` is what others are told who want it too.
 
     What is there is checked before anything is written to it, and then prepared. Raises
     `JournalError` when another process has the file, or it cannot be used.
@@ -56,14 +60,17 @@ def opened(path: Path, holder: str, check: Use, prepare: Use) -> Opened:
         _create(path)
         with ExitStack() as stack:
             lock = stack.enter_context(closing(connect(_lock_of(path), timeout=0)))
+            holder = Holder(path)
             _hold(lock, path, holder)
-            stack.callback(holder_of(path).unlink, missing_ok=True)
+            end_of_the_last = holder.end_of_the_last
+            holder.take(name)
+            stack.callback(holder.leave)
             _sync_log(path)
             writer = stack.enter_context(closing(connect(path)))
             check(writer)
             _configure(writer, path)
             _check(writer, path)
-            prepare(writer)
+            prepare(writer, end_of_the_last)
             writer.execute(f"PRAGMA busy_timeout = {MOST_PATIENCE}")
             identity = Identity((path, log_of(path), index_of(path), _lock_of(path)))
             stack.pop_all()
@@ -75,7 +82,7 @@ def opened(path: Path, holder: str, check: Use, prepare: Use) -> Opened:
             what = f"the journal in {path.parent} cannot be used: {error}"
             raise JournalError(what, help=MAKE_ROOM if is_full else None) from error
         raise damaged(path, error) from error
-    return Opened(writer, lock, identity)
+    return Opened(writer, lock, identity, holder)
 
 
 def _create(path: Path) -> None:
@@ -113,26 +120,19 @@ def _make(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _hold(lock: sqlite3.Connection, path: Path, holder: str) -> None:
+def _hold(lock: sqlite3.Connection, path: Path, holder: Holder) -> None:
     """Keep other servers away. The kernel releases the lock however this process ends."""
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
-        first = holder_of(path).read_text() if holder_of(path).exists() else "another server"
         raise JournalTaken(
-            f"the journal in {path.parent} is in use by {first}.",
+            f"the journal in {path.parent} is in use by {holder.name}.",
             help="Stop that one, or give this one its own: --state-dir FOLDER",
         ) from error
-    holder_of(path).write_text(holder)
 
 
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
-
-
-def holder_of(path: Path) -> Path:
-    """Return the file that says who has the database."""
-    return path.with_suffix(".holder")
 
 
 def _sync_log(path: Path) -> None:

@@ -16,7 +16,8 @@ from hfhooks.model.delivery import UNFINISHED, Attempt, Recorded, Summary, Wante
 from hfhooks.model.endpoint import Published
 
 __all__ = [
-    "HAS_CRASHED",
+    "CRASHED",
+    "IS_SUSPECT",
     "IDS",
     "MATCHES",
     "FileReading",
@@ -35,13 +36,22 @@ NEWEST = 1000
 """Deliveries, the newest, of which changes are seen though they were finished."""
 MOST = 1_000_000
 """Deliveries that are looked at."""
-SELECT_ONE = """
+CRASHED = """
+(first_status IS 'crashed') + (SELECT count(*) FROM further_attempts AS a
+    WHERE a.delivery_id = id AND a.status = 'crashed')
+"""
+IS_SUSPECT = """
+first_status IS 'crashed' OR first_status IS 'lost' OR EXISTS
+    (SELECT 1 FROM further_attempts AS a
+        WHERE a.delivery_id = id AND (a.status = 'crashed' OR a.status = 'lost'))
+"""
+SELECT_ONE = f"""
 SELECT id, endpoint, received_at, webhook_id, event, repo, query, headers, body, origin, status,
     attempt_count,
-    (first_status IS 'raised') + (SELECT count(*) FROM further_attempts AS a
-        WHERE a.delivery_id = id AND a.status = 'raised') AS raised,
-    (first_status IS 'crashed') + (SELECT count(*) FROM further_attempts AS a
-        WHERE a.delivery_id = id AND a.status = 'crashed') AS crashed
+    (first_status IS 'raised' OR first_status IS 'timed_out')
+        + (SELECT count(*) FROM further_attempts AS a WHERE a.delivery_id = id
+            AND (a.status = 'raised' OR a.status = 'timed_out')) AS raised,
+    {CRASHED} AS crashed, {IS_SUSPECT} AS is_suspect
 FROM deliveries JOIN bodies ON bodies.delivery_id = id WHERE id = ?
 """
 SELECT_ATTEMPTS = """
@@ -71,12 +81,8 @@ ORDER BY id DESC
 """
 SELECT_COUNTS = "SELECT endpoint, status, count(*) FROM deliveries GROUP BY endpoint, status"
 SELECT_ENDPOINTS = "SELECT published FROM endpoints ORDER BY position"
-HAS_CRASHED = """
-first_status IS 'crashed' OR EXISTS
-    (SELECT 1 FROM further_attempts AS a WHERE a.delivery_id = id AND a.status = 'crashed')
-"""
 SELECT_UNFINISHED = f"""
-SELECT id, endpoint, received_at, due_at, {HAS_CRASHED} FROM deliveries
+SELECT id, endpoint, received_at, due_at, {IS_SUSPECT} FROM deliveries
 WHERE {IS_UNFINISHED} ORDER BY id
 """
 
@@ -88,7 +94,7 @@ class Left(NamedTuple):
     endpoint: str
     received_at: float
     due_at: float | None
-    has_crashed: bool
+    is_suspect: bool
 
 
 class Reader:

@@ -7,10 +7,19 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
+from hfhooks.journal.sqlite.holder import DIED, STOPPED, UNKNOWN
 from hfhooks.journal.sqlite.migrating import bring_up, keep_earlier
-from hfhooks.journal.sqlite.reading import HAS_CRASHED, MATCHES, Left, matches, parameters
+from hfhooks.journal.sqlite.reading import CRASHED, IS_SUSPECT, MATCHES, Left, matches, parameters
 from hfhooks.journal.sqlite.schema import ONCE, UNFINISHED
-from hfhooks.model.delivery import KEPT_ANSWER, Attempt, Claim, Recorded, Verdict, Wanted
+from hfhooks.model.delivery import (
+    KEPT_ANSWER,
+    MOST_CRASHES,
+    Attempt,
+    Claim,
+    Recorded,
+    Verdict,
+    Wanted,
+)
 from hfhooks.model.endpoint import Published
 
 __all__ = [
@@ -66,7 +75,7 @@ UPDATE deliveries SET status = 'failed'
 WHERE id = ? AND attempt_count = ? AND status = 'succeeded'
 """
 SELECT_REQUEUED = f"""
-SELECT id, endpoint, received_at, due_at, {HAS_CRASHED} FROM deliveries
+SELECT id, endpoint, received_at, due_at, {IS_SUSPECT} FROM deliveries
 WHERE status IN ('failed', 'retrying') AND {{matches}} ORDER BY id
 """
 # Not where the Hub has sent it again meanwhile.
@@ -81,24 +90,53 @@ DELETE FROM deliveries WHERE id IN (
     SELECT id FROM deliveries WHERE received_at < ? AND NOT {UNFINISHED} LIMIT ?
 )
 """
-# What an earlier process has left; what is due later stays due later.
-RECOVER = f"""
-UPDATE deliveries SET first_status = 'lost', first_started_at = started_at, first_duration = 0,
-    first_answer = x''
-    WHERE {UNFINISHED} AND status = 'running' AND attempt_count = 1 AND first_status IS NULL;
-INSERT OR IGNORE INTO further_attempts (delivery_id, number, started_at, duration, status, answer)
-    SELECT id, attempt_count, started_at, 0, 'lost', x'' FROM deliveries
-    WHERE {UNFINISHED} AND status = 'running' AND attempt_count > 1;
-UPDATE deliveries SET status = 'queued', due_at = NULL WHERE {UNFINISHED} AND status = 'running';
+# What an earlier process has left running; what is due later stays due later. A suspect ran alone.
+RECOVER_FIRST = f"""
+UPDATE deliveries SET first_status = :beside, first_started_at = started_at, first_duration = 0,
+    first_answer = x'', first_error = :why
+    WHERE {UNFINISHED} AND status = 'running' AND attempt_count = 1 AND first_status IS NULL
 """
+RECOVER_FURTHER = f"""
+INSERT OR IGNORE INTO further_attempts
+    (delivery_id, number, started_at, duration, status, answer, error)
+    SELECT id, attempt_count, started_at, 0, CASE WHEN {IS_SUSPECT} THEN :alone ELSE :beside END,
+        x'', :why FROM deliveries
+    WHERE {UNFINISHED} AND status = 'running' AND attempt_count > 1
+"""
+GIVE_UP = f"""
+UPDATE deliveries SET status = 'failed', due_at = NULL WHERE {UNFINISHED} AND status = 'running'
+    AND {CRASHED} >= {MOST_CRASHES}
+RETURNING id
+"""
+QUEUE = f"""
+UPDATE deliveries SET status = 'queued', due_at = NULL WHERE {UNFINISHED} AND status = 'running'
+"""
+WHY = "The server died while this handler ran."
+BECOMES = {
+    DIED: ("crashed", "lost"),
+    UNKNOWN: ("lost", "lost"),
+    STOPPED: ("interrupted", "interrupted"),
+}
+"""What an attempt that ran alone, and one that ran beside others, becomes by a server's end."""
 INSERT_ENDPOINT = "INSERT INTO endpoints (published) VALUES (?)"
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables what is expected, and queue what an earlier process has left running."""
+def prepare(
+    connection: sqlite3.Connection, end_of_the_last: str, path: Path, given_up: list[int]
+) -> None:
+    """Make the tables what is expected, and queue what an earlier process has left running.
+
+    Adds to `given_up` the deliveries that have ended the process too often.
+    """
     keep_earlier(connection, path)
     bring_up(connection, path)
-    connection.executescript(f"BEGIN IMMEDIATE; {RECOVER} COMMIT;")
+    alone, beside = BECOMES[end_of_the_last]
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(RECOVER_FIRST, {"beside": beside, "why": WHY})
+    connection.execute(RECOVER_FURTHER, {"alone": alone, "beside": beside, "why": WHY})
+    given_up += [id for (id,) in connection.execute(GIVE_UP).fetchall()]
+    connection.execute(QUEUE)
+    connection.execute("COMMIT")
 
 
 def insert(

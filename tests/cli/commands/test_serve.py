@@ -315,7 +315,7 @@ def crash_once():
     server = start(script(text), "--wait", "20")
     answer = server.post("crash_once", PULL)
     assert (answer.status, answer.json()) == (200, "survived")
-    wait_until(lambda: "the worker was ended by signal 9" in server.stderr)
+    wait_until(lambda: "the worker was ended by signal 9 (SIGKILL)" in server.stderr)
     wait_until(lambda: [line["attempt"] for line in server.deliveries] == [2])
 
 

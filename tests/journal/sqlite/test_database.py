@@ -34,7 +34,7 @@ def make(folder: Path, **options: Any) -> Database:
     arguments: dict[str, Any] = {
         "holder": "process 7 on port 7860",
         "check": lambda _: None,
-        "prepare": lambda c: c.execute("CREATE TABLE IF NOT EXISTS deliveries (name TEXT)"),
+        "prepare": lambda c, _: c.execute("CREATE TABLE IF NOT EXISTS deliveries (name TEXT)"),
         "chore": lambda _: False,
         "min_free": 0,
         "become": lambda _: None,
@@ -398,7 +398,7 @@ async def test_a_lock_while_it_is_opened_is_said(opened: Open) -> None:
     database = opened()
     database.close()
 
-    def prepare(connection: sqlite3.Connection) -> None:
+    def prepare(connection: sqlite3.Connection, _: str) -> None:
         connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("BEGIN IMMEDIATE")
 

@@ -18,7 +18,14 @@ from hfhooks.journal.sqlite.reading import (
     matches,
     parameters,
 )
-from hfhooks.journal.sqlite.writing import RECOVER, SELECT_CANCELLED, SELECT_REQUEUED
+from hfhooks.journal.sqlite.writing import (
+    GIVE_UP,
+    QUEUE,
+    RECOVER_FIRST,
+    RECOVER_FURTHER,
+    SELECT_CANCELLED,
+    SELECT_REQUEUED,
+)
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED, Wanted
 from tests.harness import content_of, copy_folder, until
@@ -149,14 +156,15 @@ RETRYING, ALL_UNFINISHED = Wanted(statuses=("retrying",)), Wanted(statuses=UNFIN
         (SELECT_REQUEUED, RETRYING),
         (SELECT_CANCELLED, ALL_UNFINISHED),
         (SELECT_UNFINISHED, ALL_UNFINISHED),
-        *((query, ALL_UNFINISHED) for query in RECOVER.split(";") if query.strip()),
+        *((query, ALL_UNFINISHED) for query in (RECOVER_FIRST, RECOVER_FURTHER, GIVE_UP, QUEUE)),
     ],
 )
 async def test_nothing_looks_at_all_there_is_for_a_few(
     url: str, query: str, wanted: Wanted | None
 ) -> None:
     await open_journal(url).close()
-    values = parameters(wanted) if wanted else (1,) * query.count("?")
+    recovering = {"beside": "lost", "alone": "crashed", "why": ""}
+    values = parameters(wanted) | recovering if wanted else (1,) * query.count("?")
     explained = f"EXPLAIN QUERY PLAN {query.format(matches=wanted and matches(wanted))}"
     with closing(sqlite3.connect(path_of(url))) as connection:
         plan = [step for *_, step in connection.execute(explained, values)]

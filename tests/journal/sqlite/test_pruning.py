@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hfhooks.journal import open_journal, url_of
 from hfhooks.journal.sqlite import writing
+from hfhooks.journal.sqlite.holder import UNKNOWN
 from hfhooks.journal.sqlite.pruning import prune
 from hfhooks.model.delivery import UNFINISHED, Claim, Verdict
 from hfhooks.model.retention import Retention
@@ -32,7 +33,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 def empty() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript("PRAGMA foreign_keys = 1; PRAGMA auto_vacuum = INCREMENTAL")
-    writing.prepare(connection, Path("journal.db"))
+    writing.prepare(connection, UNKNOWN, Path("journal.db"), [])
     return connection
 
 
