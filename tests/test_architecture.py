@@ -208,6 +208,7 @@ SUBJECTS = {
     "faults",
     "full_journal",
     "gradio",
+    "others_go_on",
     "strangers_pages",
     "parser_oracle",
     "guards",

@@ -170,6 +170,7 @@ Open = Callable[..., Any]
 async def dispatcher(journal: Journal, reports: Reports, tasks: Tasks) -> Dispatcher:
     dispatcher = Dispatcher(journal, reports, tasks, now=lambda: NOW, chance=lambda: 0.5)
     await dispatcher.start()
+    await dispatcher.quarantine.open()
     return dispatcher
 
 

@@ -93,6 +93,10 @@ class Attempts:
         """Those that have been going on for very long."""
         return [running for running in self.running if running.duration >= LONG]
 
+    def goes_on(self, id: int) -> bool:
+        """Tell whether a handler runs for this delivery, though it may have been given up."""
+        return bool(self._running) and any(each.claim.id == id for each in self._running)
+
     async def over(self, id: int) -> None:
         """Return when no call for this delivery is going on."""
         while any(running.claim.id == id for running in self.running):

@@ -17,7 +17,7 @@ from hfhooks.journal import Journal
 from hfhooks.model.delivery import UNFINISHED, Claim, Stored, Wanted
 from hfhooks.model.ending import failed_by
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.happenings import Finished, Happening, Note
+from hfhooks.model.happenings import Happening, Note
 from hfhooks.model.host import Sender
 from hfhooks.tasks import Tasks
 
@@ -70,6 +70,8 @@ class Dispatcher:
         self._changed = asyncio.Event()
         self._is_short = True
         """There may be deliveries that wait for room alone."""
+        self._late: list[Claim] = []
+        """Those of deliveries whose last attempt still runs, though it was given up."""
         self._is_draining = False
         journal.when_due(self._changed.set)
 
@@ -92,7 +94,6 @@ class Dispatcher:
         self._lanes.left(Counter(each.endpoint for each in left if each.status == "queued"))
         self._tasks.core("dispatching", self._dispatch())
         self._tasks.core("the heartbeat", _live(self._journal, self._attempts, self._tell))
-        await _tell_given_up(self._journal, self._tell)
         return [each.endpoint for each in left]
 
     def use(self, worker: Worker, endpoints: Iterable[Endpoint]) -> None:
@@ -123,7 +124,12 @@ class Dispatcher:
         self.outcomes.came(stored.id, sender)
         claim = stored.claim
         if claim and not self._begin(claim, self._ready_worker, has_waited=False):
-            self._tasks.one("giving back", _give_back(self._journal, [claim]))
+            self._give_back([claim])
+
+    def _give_back(self, claims: Sequence[Claim]) -> None:
+        self._late = [claim for claim in self._late if claim not in claims]
+        if claims:
+            self._tasks.one("giving back", _give_back(self._journal, claims))
 
     async def retry_raised(self) -> int:
         """Make the deliveries due whose handler raised, as by a fault that is mended; count them.
@@ -142,6 +148,7 @@ class Dispatcher:
         await self._attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
         await self.outcomes.written(deadline - self._clock())
+        self._give_back(self._late)
         self._worker = None
 
     @property
@@ -174,6 +181,9 @@ class Dispatcher:
     def _begin(self, claim: Claim, worker: Worker | None, *, has_waited: bool = True) -> bool:
         """Call a handler there; tell whether that can be done now."""
         endpoint = self._lanes.endpoint(claim.delivery.endpoint)
+        if self._attempts.goes_on(claim.id):
+            self._late.append(claim)
+            return True
         if worker is None or endpoint is None or not worker.takes_more or self._is_draining:
             return False
         running = Running(claim, endpoint, worker, self._now())
@@ -189,6 +199,8 @@ class Dispatcher:
     def _left(self, running: Running) -> None:
         self._lanes.ended(running.claim, self._clock(), running.duration)
         self.quarantine.left(running.claim.id)
+        if self._late:
+            self._give_back([claim for claim in self._late if claim.id == running.claim.id])
         if self._is_short:
             self._changed.set()
 
@@ -204,14 +216,6 @@ async def _live(journal: Journal, attempts: Attempts, tell: Callable[[Happening]
                 tell(Note(f"{name} has been running for {LONG / 60:g} min."))
         with suppress(JournalError):  # it is away: the next time
             await journal.extend()
-
-
-async def _tell_given_up(journal: Journal, tell: Callable[[Happening], None]) -> None:
-    """Tell what has failed because it ended the last server again and again."""
-    for id in journal.given_up:
-        delivery, attempts = await journal.get(id), await journal.attempts(id)
-        if delivery and attempts:
-            tell(Finished(id, delivery, attempts[-1], "failed", is_recovered=True))
 
 
 async def _give_back(journal: Journal, claims: Sequence[Claim]) -> None:

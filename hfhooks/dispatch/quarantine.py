@@ -9,7 +9,7 @@ from hfhooks.dispatch.attempts import Worker
 from hfhooks.errors import HfhooksError, JournalError
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import Claim
-from hfhooks.model.happenings import Happening, Note
+from hfhooks.model.happenings import Finished, Happening, Note
 from hfhooks.tasks import Tasks
 
 __all__ = ["Isolated", "Quarantine"]
@@ -47,13 +47,28 @@ class Quarantine:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         """A handler runs no more, or there is another worker."""
+        self._is_open = False
         self._running: int | None = None
         """The suspect that is run."""
         self._has_said = False
 
+    async def open(self) -> None:
+        """Tell what has ended the last server too often, and begin from now on.
+
+        Others are served first, as a suspect may end this one too.
+        """
+        with suppress(JournalError):
+            for id in self._journal.given_up:
+                delivery, attempts = await self._journal.get(id), await self._journal.attempts(id)
+                if delivery and attempts:
+                    told = Finished(id, delivery, attempts[-1], "failed", is_recovered=True)
+                    self._tell(told)
+        self._is_open = True
+        self._ended()
+
     async def look(self) -> None:
         """Begin with suspects, if there are some and nobody does already."""
-        if self._task is None and await self._journal.has_suspect(self._room()):
+        if self._is_open and self._task is None and await self._journal.has_suspect(self._room()):
             self._task = self._tasks.one("the quarantine", self._run())
             self._task.add_done_callback(self._done)
 

@@ -166,6 +166,7 @@ class Application:
             worker = _LoopWorker(Calls(direct_handlers(app), served, failed_late), parts.tasks)
             make_room_for(endpoints)
             parts.dispatcher.use(worker, endpoints)
+            await parts.dispatcher.quarantine.open()
             # Only whether a request is the script's own is asked here: nothing is passed on.
             parts.gateway.publish(endpoints, Site(None, has_page(others)) if others else None)
             try:

@@ -141,6 +141,7 @@ class Node:
                 if not self._stop.done():
                     self._say_what_counts(left)
                     with self._announcement.made(reloads):
+                        await self._dispatcher.quarantine.open()
                         await self._stop
             finally:
                 await self._finish(listening)

@@ -343,6 +343,7 @@ async def test_one_that_has_ended_a_worker_is_known_after_a_restart(
     await finished(journal, await taken(journal, NEW), "queued")
     dispatcher = Dispatcher(journal, reports, tasks)
     await dispatcher.start()
+    await dispatcher.quarantine.open()
     dispatcher.use(FakeWorker(*[CRASHED] * 2), train())
     await until(lambda: reports.finished)
     await dispatcher.drain(grace=0)

@@ -106,7 +106,7 @@ def in_threads(registry: Registry) -> Callable[[Service, Tasks], Workers]:
 
 
 def in_a_process(script: Path, **options: Any) -> Callable[[Service, Tasks], Workers]:
-    options = {"reload": True, "grace": 1.0, **options}
+    options = {"reload": True, **options}
     find = partial(find_targets, [str(script)])
     return lambda service, tasks: Supervisor(find, service, tasks, Spawned(), Options(**options))
 

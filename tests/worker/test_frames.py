@@ -90,7 +90,7 @@ def test_control_comes_before_data_and_between_its_pieces() -> None:
     [
         struct.pack(">IBI", PIECE + 1, ATTEMPT, 1),
         struct.pack(">IBI", 0, 0, 1),
-        struct.pack(">IBI", 0, 16, 1),
+        struct.pack(">IBI", 0, 18, 1),
         struct.pack(">IBI", 0, 0x80, 1),
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"\xff" * 9,

@@ -41,7 +41,7 @@ async def serve():
             delivery = Recorded(endpoint.name, 0.0, "", headers, b"{}")
             await call(Claim(1, delivery, 1, ""), None, lambda ending: None)
         loops.stop()
-        await loops.serve()
+        await loops.serve(print)
 
 run(serve())
 print(*set(sys.modules) - before)

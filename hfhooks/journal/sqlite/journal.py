@@ -143,6 +143,8 @@ class SqliteJournal(Telling, Commands, ThreadReading):
             note = partial(writing.claim, id=id, number=number, started_at=self._now())
             self._database.write(note, partial(self._changes.tell, (id,)), can_wait=True)
             claims.append(Claim(id, delivery, number, self._owner))
+        if claims and (unread or in_quarantine):  # or what ends us at once would not be counted
+            await self.flush()
         return claims
 
     async def extend(self) -> None:
