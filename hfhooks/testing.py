@@ -26,6 +26,7 @@ from hfhooks.model.ending import ANSWERED, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.exported import Exported
 from hfhooks.model.samples import sample
+from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry, current_registry
 from hfhooks.tasks import run
 from hfhooks.worker.app import build, direct_handlers
@@ -93,7 +94,12 @@ async def _attempt(registration: Registration, body: bytes, headers: dict[str, s
     registry.servers = current_registry().servers[-1:]
     registry.add(registration)
     late: list[str] = []
-    app, (endpoint,) = build(registry, lambda _, error: late.append(error))
+
+    def on_late(delivery: Delivery, error: str | None) -> None:
+        if error:
+            late.append(error)
+
+    app, (endpoint,) = build(registry, on_late)
     given = {name.lower(): value for name, value in headers.items()}
     sent = {"content-type": "application/json", **given}
     delivery = Recorded(
@@ -108,9 +114,7 @@ async def _attempt(registration: Registration, body: bytes, headers: dict[str, s
     secret = endpoint.secrets[0] if endpoint.secrets else None
     ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
     async with entered(app) as state:
-        call = Calls(
-            direct_handlers(app), WithState(app, state), lambda _, error: late.append(error)
-        )
+        call = Calls(direct_handlers(app), WithState(app, state), on_late)
         calling = asyncio.ensure_future(call(claim, secret, ended.set_result))
         first: set[asyncio.Future[Any]] = {calling, ended}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)

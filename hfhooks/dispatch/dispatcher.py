@@ -91,6 +91,8 @@ class Dispatcher:
         """
         left = await self._journal.list(Wanted(statuses=UNFINISHED, limit=MOST_LEFT))
         self.outcomes.left = {each.id for each in left}
+        pending = Wanted(pending_after=True, limit=MOST_LEFT)
+        self.outcomes.cut_off(await self._journal.list(pending))
         self._lanes.left(Counter(each.endpoint for each in left if each.status == "queued"))
         self._tasks.core("dispatching", self._dispatch())
         self._tasks.core("the heartbeat", _live(self._journal, self._attempts, self._tell))

@@ -1,7 +1,7 @@
 """What comes of calls: judged, told to who waits, recorded, and told to everybody."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,8 +10,8 @@ from hfhooks.dispatch.attempts import Running
 from hfhooks.dispatch.verdict import attempt_of, judge
 from hfhooks.errors import Fault, JournalAway, JournalError, JournalFault, JournalFull
 from hfhooks.journal import Journal
-from hfhooks.model.delivery import Attempt, Claim, Verdict
-from hfhooks.model.ending import Ending
+from hfhooks.model.delivery import Attempt, Claim, Summary, Verdict
+from hfhooks.model.ending import CUT_OFF, LOST, Ending
 from hfhooks.model.happenings import Finished, Happening, Note
 from hfhooks.model.host import Sender
 from hfhooks.tasks import Tasks
@@ -45,8 +45,8 @@ class Outcomes:
         self._again_after, self._chance = again_after, chance
         self._received: dict[int, Sender | None] = {}
         """Deliveries that came here and have had no outcome yet, with the senders that wait."""
-        self._unwritten = 0
-        """Outcomes that are not recorded yet."""
+        self._unwritten: set[tuple[int, int]] = set()
+        """Attempts, by delivery and number, whose outcomes are not recorded yet."""
         self._written = asyncio.Event()
         self._is_last_call = False
         """What cannot be recorded now never will."""
@@ -74,11 +74,8 @@ class Outcomes:
                 async with asyncio.timeout(self._again_after):
                     await self._written.wait()
         if self._unwritten:
-            what = (
-                "what came of a handler"
-                if self._unwritten == 1
-                else (f"what came of {self._unwritten} handlers")
-            )
+            number = len(self._unwritten)
+            what = f"what came of {'a handler' if number == 1 else f'{number} handlers'}"
             self._tell(Note(f"{what} is not recorded; the next start may run it again."))
 
     def ended(self, running: Running, ending: Ending) -> None:
@@ -91,12 +88,20 @@ class Outcomes:
             attempt, verdict = _failed(running, fault)
             if sender := self._received.pop(running.claim.id, None):
                 sender.waits_in_vain()
-        self._unwritten += 1
+        self._unwritten.add((running.claim.id, running.claim.number))
         self._write(running.claim, attempt, verdict)
 
-    def amend(self, id: int, number: int, error: str) -> None:
-        """Record that what a handler left to be done after its answer has failed, and tell."""
-        amendment = self._tasks.one("an amendment", self._amend(id, number, error))
+    def cut_off(self, left: Iterable[Summary]) -> None:
+        """Record that an earlier run has not done what these had left to be done, and tell."""
+        for each in left:
+            self.amend(each.id, each.attempt_count, CUT_OFF[LOST], "interrupted")
+
+    def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        """Record that what a handler left to be done after its answer is done.
+
+        With an error it has failed, and that is told.
+        """
+        amendment = self._tasks.one("an amendment", self._amend(id, number, error, status))
         self._amendments.add(amendment)
         amendment.add_done_callback(self._amendments.discard)
 
@@ -109,16 +114,27 @@ class Outcomes:
         is_late = asyncio.get_running_loop().time() >= deadline
         return is_late and self._journal.condition.state == "away"
 
-    async def _amend(self, id: int, number: int, error: str) -> None:
+    async def _amend(self, id: int, number: int, error: str | None, status: str) -> None:
         await self._over(id)  # the news of it may be faster than the answer
+        while (id, number) in self._unwritten:
+            self._written.clear()
+            await self._written.wait()
         with suppress(JournalError):  # whoever minds its condition does what is to be done
-            await self._journal.flush()
-            await self._journal.amend(id, number, error)
-            delivery = await self._journal.get(id)
-            attempts = await self._journal.attempts(id)
-            for attempt in [each for each in attempts if each.number == number]:
-                if delivery:
-                    self._tell(Finished(id, delivery, attempt, delivery.status, is_amended=True))
+            await self._write_amendment(id, number, error, status)
+            if error is not None and (delivery := await self._journal.get(id)):
+                for attempt in await self._journal.attempts(id):
+                    if attempt.number == number and delivery.status == "failed":
+                        self._tell(Finished(id, delivery, attempt, "failed", is_amended=True))
+
+    async def _write_amendment(self, id: int, number: int, error: str | None, status: str) -> None:
+        """Write it as soon as the journal takes it."""
+        while True:
+            try:
+                return await self._journal.amend(id, number, error, status)
+            except (JournalFull, JournalAway):
+                if self._is_last_call:
+                    raise
+            await asyncio.sleep(self._again_after)
 
     def _judged(self, running: Running, ending: Ending) -> tuple[Attempt, Verdict]:
         claim, duration = running.claim, running.duration
@@ -132,6 +148,7 @@ class Outcomes:
                 verdict.retry_after,
                 verdict.is_pause_asked,
                 sent_status,
+                ending.pending_after and verdict.status == "succeeded",
             )
         return attempt_of(claim, ending, verdict, running.started_at, duration), verdict
 
@@ -163,7 +180,7 @@ class Outcomes:
             loop = asyncio.get_running_loop()
             loop.call_later(self._again_after, self._write, claim, attempt, verdict)
             return
-        self._unwritten -= 1
+        self._unwritten.discard((claim.id, claim.number))
         self._written.set()
         if result is True and verdict.status != "queued":
             self._tell(

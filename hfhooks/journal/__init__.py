@@ -98,8 +98,11 @@ class Bench(Protocol):
         more.
         """
 
-    async def amend(self, id: int, number: int, error: str) -> None:
-        """Keep that what an attempt left to be done after its answer has failed."""
+    async def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        """Keep that what an attempt left to be done after its answer is done.
+
+        With an error it has failed, and so the delivery has, and `status` is the attempt's.
+        """
 
     def stopping(self) -> None:
         """Note that no delivery has ended this host, however it ends from here on.

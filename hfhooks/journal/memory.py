@@ -134,8 +134,8 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
 
         self._loop.call_soon(lambda: done(self.condition.error or finished()))
 
-    async def amend(self, id: int, number: int, error: str) -> None:
-        self._store.amend(id, number, error)
+    async def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        self._store.amend(id, number, error, status)
 
     async def flush(self) -> None:
         await asyncio.sleep(0)

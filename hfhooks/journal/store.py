@@ -37,6 +37,7 @@ class Row:
     started_at: float = 0.0
     owner: str | None = None
     sent_status: int | None = None
+    pending_after: bool = False
     attempts: list[Attempt] = field(default_factory=list)
 
     def count(self, status: str) -> int:
@@ -82,6 +83,7 @@ class Row:
             due_at=self.due_at if self.status == "retrying" else None,
             duration=last.duration if last else None,
             http_status=last.http_status if last else None,
+            pending_after=self.pending_after,
         )
 
 
@@ -164,6 +166,7 @@ class Store:
             return False
         row.attempts.append(attempt.cut())
         row.status, row.owner, row.is_pause_asked = verdict.status, None, verdict.is_pause_asked
+        row.pending_after = verdict.pending_after
         pause = verdict.retry_after
         row.due_at = row.delivery.received_at if pause is None else now + pause
         if row.sent_status is None:
@@ -171,15 +174,18 @@ class Store:
         self.changed([row])
         return True
 
-    def amend(self, id: int, number: int, error: str) -> None:
-        if row := self.rows.get(id):
+    def amend(self, id: int, number: int, error: str | None, status: str) -> None:
+        if (row := self.rows.get(id)) is None:
+            return
+        if error is not None:
             row.attempts = [
-                replace(each, status="raised", error=error) if each.number == number else each
+                replace(each, status=status, error=error) if each.number == number else each
                 for each in row.attempts
             ]
-            if row.status == "succeeded" and row.attempt_count == number:
-                row.status = "failed"
-            self.changed([row])
+        if row.status == "succeeded" and row.attempt_count == number:
+            row.pending_after = False
+            row.status = "succeeded" if error is None else "failed"
+        self.changed([row])
 
     def requeue(self, wanted: Wanted) -> list[int]:
         done = []
@@ -200,7 +206,8 @@ class Store:
 
     def prune(self, before: float) -> int:
         finished = [row for row in self.rows.values() if row.status not in UNFINISHED]
-        old = [row.id for row in finished if row.delivery.received_at < before]
+        done = [row for row in finished if not row.pending_after]
+        old = [row.id for row in done if row.delivery.received_at < before]
         for id in old:
             del self.rows[id]
         return len(old)
@@ -235,6 +242,7 @@ def _is_wanted(row: Row, wanted: Wanted) -> bool:
         and (wanted.repo is None or _is_repo(repo, wanted.repo))
         and wanted.origin in (None, delivery.origin)
         and wanted.is_pause_asked in (None, row.is_pause_asked)
+        and wanted.pending_after in (None, row.pending_after)
         and delivery.received_at >= wanted.since
     )
 

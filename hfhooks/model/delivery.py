@@ -153,6 +153,8 @@ class Verdict:
     """The handler asked for that pause, so that new code cuts it not short."""
     sent_status: int | None = None
     """The HTTP status that the sender got, where that is known only now."""
+    pending_after: bool = False
+    """It has succeeded, and background tasks still run."""
 
 
 @dataclass(slots=True)
@@ -176,6 +178,8 @@ class Summary:
     """Seconds, of the last attempt that has ended."""
     http_status: int | None
     """Of that attempt."""
+    pending_after: bool = False
+    """What that left to be done after its answer, such as background tasks, still runs."""
 
 
 @dataclass(frozen=True)
@@ -196,4 +200,6 @@ class Wanted:
     ids: Sequence[int] | None = None
     is_pause_asked: bool | None = None
     """Whether it waits because its handler asked for that."""
+    pending_after: bool | None = None
+    """Whether background tasks of it still run."""
     limit: int = 20

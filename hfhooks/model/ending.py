@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from hfhooks.errors import Fault
 
 __all__ = [
-    "CRASHED",
-    "DISCARDED",
     "ANSWERED",
+    "CRASHED",
+    "CUT_OFF",
+    "DISCARDED",
     "INTERRUPTED",
     "LOST",
     "RAISED",
@@ -36,6 +37,13 @@ INTERRUPTED = "interrupted"
 """The worker was ended on purpose before it answered."""
 TIMED_OUT = "timed_out"
 """The handler ran longer than it may; the body says so."""
+CUT_OFF = {
+    CRASHED: "The worker process died while background tasks of this handler ran.",
+    INTERRUPTED: "The server was stopped, or the script reloaded, while background tasks of this "
+    "handler ran.",
+    LOST: "The server died while background tasks of this handler ran.",
+}
+"""Why what was left to be done after an answer has not been done."""
 
 
 @dataclass(slots=True)
@@ -51,6 +59,8 @@ class Ending:
     body: bytes = b""
     retry_after: float | None = None
     """Seconds that the handler wants to pass before it is called again."""
+    pending_after: bool = False
+    """Something is left to be done after the answer, such as background tasks."""
 
 
 def failed_by(fault: Fault) -> Ending:

@@ -66,6 +66,7 @@ def delivery(one: Summary) -> dict[str, Any]:
         "attempt_count": one.attempt_count,
         "duration_ms": None if one.duration is None else milliseconds(one.duration),
         "due_at": None if one.due_at is None else moment(one.due_at),
+        "pending_after": one.pending_after,
     }
 
 

@@ -36,7 +36,7 @@ from hfhooks.tasks import Tasks
 from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.app import build, direct_handlers, other_routes
 from hfhooks.worker.calls import Calls
-from hfhooks.worker.served import make_room_for
+from hfhooks.worker.served import make_room
 from hfhooks.worker.site import OnlyPages, WithState, entered, has_page
 
 __all__ = ["Application"]
@@ -154,17 +154,19 @@ class Application:
     async def _handled(self, parts: "_Parts", grace: float) -> AsyncIterator[ASGI]:
         """Call the handlers, from now on until what runs has had its grace; yield the pages."""
 
-        def failed_late(delivery: Delivery, error: str) -> None:
-            parts.dispatcher.outcomes.amend(delivery.id, delivery.attempt, redact(error))
+        def late(delivery: Delivery, error: str | None) -> None:
+            error = error and redact(error)
+            parts.dispatcher.outcomes.amend(delivery.id, delivery.attempt, error)
 
         servers = self._registry.servers
         servers.append(servers.pop(servers.index(self._server)))  # the newest one's app counts
-        app, endpoints = build(self._registry, failed_late)
+        app, endpoints = build(self._registry, late)
         others = other_routes(app)
         async with entered(app) as state:
             served = WithState(app, state)
-            worker = _LoopWorker(Calls(direct_handlers(app), served, failed_late), parts.tasks)
-            make_room_for(endpoints)
+            worker = _LoopWorker(Calls(direct_handlers(app), served, late), parts.tasks)
+            # Handlers and background tasks, beside what else there is on a loop of the user's.
+            make_room(2 * sum(each.max_concurrency for each in endpoints))
             parts.dispatcher.use(worker, endpoints)
             await parts.dispatcher.quarantine.open()
             # Only whether a request is the script's own is asked here: nothing is passed on.

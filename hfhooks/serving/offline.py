@@ -63,7 +63,7 @@ async def loaded(
 
     Raises `LoadError`, also where it takes more than `patience` seconds.
     """
-    worker = Worker(Spawned(), failed_late=_say_nothing, noted=_say_nothing)
+    worker = Worker(Spawned(), amend=_say_nothing, noted=_say_nothing)
     try:
         yield OfflineScript(worker, await _load(worker, targets, patience))
     except BaseException:

@@ -67,9 +67,9 @@ class Service:
         """Hold the deliveries: no worker takes them."""
         self._dispatcher.lose()
 
-    def amend(self, id: int, number: int, error: str) -> None:
-        """Note what an attempt left to be done after its answer, and has failed."""
-        self._dispatcher.outcomes.amend(id, number, error)
+    def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        """Note that what an attempt left to be done after its answer is done, or has failed."""
+        self._dispatcher.outcomes.amend(id, number, error, status)
 
     def tell(self, happening: Happening) -> None:
         """Tell the subscribers."""

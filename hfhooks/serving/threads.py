@@ -23,7 +23,7 @@ from hfhooks.tasks import Tasks, run
 from hfhooks.worker.app import build, direct_handlers, other_routes
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.loops import Loops
-from hfhooks.worker.served import make_room_for
+from hfhooks.worker.served import make_room
 from hfhooks.worker.site import WithState, entered, has_page
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ThreadWorker:
         self._loops = Loops(
             lambda *given: self._call(*given),
             registry,
-            prepare=lambda: make_room_for(self._endpoints),
+            prepare=make_room,
             on_blocked=lambda why: self._tell(self._host.tell, Note(why)),
             on_fault=lambda error: self._tell(self._tasks.fail, Fault(CALLING, error)),
             on_active=self._on_active,
@@ -78,7 +78,7 @@ class ThreadWorker:
     async def start(self) -> None:
         """Return when deliveries are taken."""
         self._gateway = asyncio.get_running_loop()
-        app, self._endpoints = build(self._registry, self._failed_late)
+        app, self._endpoints = build(self._registry, self._late)
         self._started: asyncio.Future[None] = self._gateway.create_future()
         self._ended: asyncio.Future[None] = self._gateway.create_future()
         self._thread.start()
@@ -95,7 +95,7 @@ class ThreadWorker:
         if not self._started.done():
             return  # they are about to be read
         started = time.monotonic()
-        app, self._endpoints = build(self._registry, self._failed_late)
+        app, self._endpoints = build(self._registry, self._late)
         if any(server.has_own_app for server in self._registry.servers):
             asyncio.run_coroutine_threadsafe(self._enter(app), self._loop).result()
         else:  # there is nothing to enter, and a handler may block that loop for long
@@ -171,7 +171,6 @@ class ThreadWorker:
 
     async def _enter(self, app: "FastAPI") -> None:
         """Serve this application from now on, within its lifespan."""
-        make_room_for(self._endpoints)
         if app is self._app and app.router.lifespan_context is self._lifespan:
             self._serve(app, self._served, self._leave)
             return
@@ -185,10 +184,10 @@ class ThreadWorker:
 
     def _serve(self, app: "FastAPI", served: Any, leave: Callable[[], None]) -> None:
         self._app, self._served, self._leave = app, served, leave
-        self._call = Calls(direct_handlers(app), served, self._failed_late)
+        self._call = Calls(direct_handlers(app), served, self._late)
 
-    def _failed_late(self, delivery: Delivery, error: str) -> None:
-        self._tell(self._host.amend, delivery.id, delivery.attempt, redact(error))
+    def _late(self, delivery: Delivery, error: str | None) -> None:
+        self._tell(self._host.amend, delivery.id, delivery.attempt, error and redact(error))
 
     def _tell(self, call: Callable[..., object], *args: Any) -> None:
         """Have something called on the gateway's loop."""

@@ -14,11 +14,11 @@ from typing import Any
 from hfhooks.errors import Fault, HfhooksError, LoadError
 from hfhooks.http.passage import Site
 from hfhooks.model.delivery import Claim
-from hfhooks.model.ending import INTERRUPTED, Ending, failed_by
+from hfhooks.model.ending import CRASHED, INTERRUPTED, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
 from hfhooks.script.target import Target
-from hfhooks.supervisor.asked import Asked
+from hfhooks.supervisor.asked import Amend, Asked
 from hfhooks.supervisor.link import Link
 from hfhooks.supervisor.spawn import Spawned
 from hfhooks.worker.frames import (
@@ -39,7 +39,6 @@ from hfhooks.worker.frames import (
     STOP,
     Frame,
     Malformed,
-    ending_from,
     message_from,
     of_attempt,
     of_message,
@@ -60,14 +59,14 @@ class WorkerDied(LoadError):
 class Worker:
     """A worker process, from the moment it is started.
 
-    `failed_late` hears which delivery's attempt has failed after its answer, and how; `noted` hears
-    what a person should know of what the script does. Raises `OSError` where it cannot be.
+    `amend` hears of what its attempts leave to be done after their answers; `noted` hears what a
+    person should know of what the script does. Raises `OSError` where it cannot be.
     """
 
     def __init__(
         self,
         process: Spawned,
-        failed_late: Callable[[int, int, str], None],
+        amend: Amend,
         noted: Callable[[str], None],
     ) -> None:
         self.files: list[str] = []
@@ -81,15 +80,15 @@ class Worker:
         """It has answered the last question."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
+        self.asked = Asked(amend)
+        """The attempts that it has not answered, or that have left something to be done."""
         self._process, self._noted = process, noted
         self._messages: dict[int, Callable[[dict[str, Any]], None]] = {
-            BLOCKED: lambda said: noted(said["why"]),
-            LATE: lambda said: failed_late(said["id"], said["attempt"], said["error"]),
+            BLOCKED: self._blocked,
+            LATE: self.asked.late,
             LEFT: lambda said: self.left_behind.extend(said["what"]),
             SECRET: lambda said: redact.learn_passing(said["secret"]),
         }
-        self.asked = Asked()
-        """The attempts that it has not answered."""
         self.left_behind: list[str] = []
         """What its handlers have left behind, once that is all that it waits for."""
         self.worn_out = asyncio.Event()
@@ -156,7 +155,7 @@ class Worker:
         """Have the handler called that a claim is for; see `dispatch.attempts.Worker`."""
         number = self.asked.add(claim, ended)
         if self.is_gone:
-            self._loop.call_soon(self.asked.end, number, Ending(INTERRUPTED))
+            self._loop.call_soon(self.asked.end_all, None)
         else:
             self._link.send(of_attempt(number, claim, secret))
 
@@ -202,8 +201,7 @@ class Worker:
     def _hear(self, frame: Frame) -> None:
         try:
             if frame.kind == ANSWER:
-                self.asked.end(frame.number, ending_from(frame))
-                self._end_in_vain()
+                self.asked.answered(frame)
             elif frame.kind == ALIVE:
                 self.is_alive = True
             elif frame.kind in (READY, FAILED):
@@ -213,12 +211,14 @@ class Worker:
                 self._steps[frame.kind].set()
             elif frame.kind in self._messages:
                 self._messages[frame.kind](message_from(frame))
+            if self.worn_out.is_set():
+                self._end_in_vain()
         except (Malformed, KeyError):
             self.kill()
         except Exception as error:  # noqa: BLE001 # of this frame, and others follow
             context = {"message": "what a worker said", "exception": error}
             self._loop.call_exception_handler(context)
-            self.asked.end(frame.number, failed_by(Fault("what a worker said", error)))
+            self.asked.fail(frame.number, Fault("what a worker said", error))
 
     def _end_in_vain(self, number: int | None = None) -> None:
         """Take nothing more where a call was given up and goes on, as this one, and end when it is
@@ -226,9 +226,14 @@ class Worker:
         """
         if number is not None and self.asked.goes_on(number):
             self.worn_out.set()
-        if self.worn_out.is_set() and self.asked.given_up and not self.asked.calls:
+        if self.worn_out.is_set() and self.asked.is_in_vain:
             names = ", ".join(call.name for call in self.asked.given_up)
             self.kill(f"was ended, because {names} went on after it was given up")
+
+    def _blocked(self, said: dict[str, Any]) -> None:
+        self._noted(said["why"])
+        if said.get("is_worn_out"):
+            self.worn_out.set()
 
     def _has_ended(self, code: int) -> None:
         try:
@@ -237,6 +242,7 @@ class Worker:
         finally:
             self._exit_code.set_result(code)
             self.asked.end_all(None if self._is_interrupted else self._why or _how(code))
+            self.asked.cut_off(INTERRUPTED if self._is_interrupted else CRASHED)
 
 
 def _wait(process: Spawned, loop: asyncio.AbstractEventLoop, ended: Callable[[int], None]) -> None:

@@ -60,8 +60,8 @@ class WorkHost(Protocol):
     def lose(self) -> None:
         """Hold the deliveries: no worker takes them."""
 
-    def amend(self, id: int, number: int, error: str) -> None:
-        """What this attempt at a delivery left to be done after its answer has failed."""
+    def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        """What this attempt left to be done after its answer is done, or has failed."""
 
     def tell(self, happening: Happening) -> None:
         """Tell the subscribers."""

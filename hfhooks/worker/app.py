@@ -2,9 +2,12 @@
 
 import logging
 import os
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
@@ -16,6 +19,7 @@ from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
 from hfhooks.tracebacks import users_traceback
+from hfhooks.worker.after import Room
 from hfhooks.worker.callables import callable_of, delivery_in
 from hfhooks.worker.calls import LateFailure
 from hfhooks.worker.direct import Direct, direct_of
@@ -72,7 +76,8 @@ def _route(registration: Registration, on_late_failure: LateFailure) -> "Endpoin
     except Exception as error:
         raise EndpointError(f"{registration.place}: {error}") from error
     route.declared, route.on_late_failure = endpoint, on_late_failure
-    route.direct = direct_of(handler)
+    route.room = Room(endpoint.max_concurrency)
+    route.direct = direct_of(handler, route.room)
     return route
 
 
@@ -86,11 +91,23 @@ class EndpointRoute(APIRoute):
 
     declared: Endpoint
     direct: "Direct | None"
+    room: Room
     on_late_failure: LateFailure
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match deliveries only."""
         return (Match.NONE, {}) if PAGE in scope else super().matches(scope)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request, with background tasks that delay nobody else."""
+        answer = super().get_route_handler()
+
+        async def answer_bounded(request: Request) -> Response:
+            response = await answer(request)
+            self.room.bound(response)
+            return response
+
+        return answer_bounded
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = WholeAnswer(send)

@@ -4,7 +4,7 @@ FastAPI is imported once something needs it: what no handler of a script uses co
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +20,7 @@ from hfhooks.model.json_text import mended
 from hfhooks.script.author import Delivery
 from hfhooks.tasks import in_thread
 from hfhooks.tracebacks import users_traceback
+from hfhooks.worker.after import Held
 from hfhooks.worker.direct import Direct
 from hfhooks.worker.endings import DELIVERY, ending_of, reasons
 from hfhooks.worker.loops import Answered
@@ -28,39 +29,55 @@ from hfhooks.worker.whole import Collected, ending_of_json, nothing_more
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
 
-__all__ = ["Calls", "LateFailure"]
+__all__ = ["Calls", "Late", "LateFailure"]
 
 PLAIN = (str, int, float, bool, type(None))
 RENDERING = "hfhooks.worker.rendering"
 LateFailure: TypeAlias = Callable[[Delivery, str], None]
+Late: TypeAlias = Callable[[Delivery, str | None], None]
 
 
 class Calls:
     """Calls handlers, on the running loop: the `direct` ones, by endpoint, and others by `served`.
 
-    `on_late_failure` hears of what fails after the answer, such as background tasks.
+    `on_late` hears that what was left to be done after an answer, such as background tasks, has
+    failed, or that it is done: with the error, or None.
     """
 
     def __init__(
         self,
         direct: Mapping[str, Direct],
         served: "ASGIApp",
-        on_late_failure: LateFailure,
+        on_late: Late,
     ) -> None:
         self._direct, self._served = direct, served
-        self._on_late_failure = on_late_failure
+        self._on_late = on_late
+        self._held: set[Held] = set()
+        """The answers of the calls that are going on."""
         self._fastapi: Any = None
 
     async def __call__(self, claim: Claim, secret: str | None, answered: Answered) -> None:
         """Call a handler, and return when all that it left to be done is done too."""
+        held = Held(answered)
+        self._held.add(held)
         try:
             direct = self._direct.get(claim.delivery.endpoint)
-            if direct is None or not await self._directly(direct, claim, answered):
-                await _Exchange(claim, secret, answered).answer_by(self._served)
+            if direct is None or not await self._directly(direct, claim, held):
+                await _Exchange(claim, secret, held).answer_by(self._served)
         except Exception as error:  # noqa: BLE001 # a fault of ours: the handler's are answered
-            answered(failed_by(Fault("calling a handler", error)))
+            held(failed_by(Fault("calling a handler", error)))
+        finally:
+            self._held.discard(held)
+            held.let_go(pending_after=False)
+            if held.pending_after:
+                self._on_late(delivery_of(claim), None)
 
-    async def _directly(self, direct: Direct, claim: Claim, answered: Answered) -> bool:
+    def let_go(self) -> None:
+        """Let out all answers that wait, in whatever thread: a loop may be blocked."""
+        for held in self._held.copy():
+            held.let_go()
+
+    async def _directly(self, direct: Direct, claim: Claim, held: Held) -> bool:
         """Call a handler with the payload; False if FastAPI has to say what is wrong with it."""
         media_type = next((v for n, v in claim.delivery.headers if n == "content-type"), "")
         if not media_type.lower().startswith("application/"):
@@ -74,16 +91,21 @@ class Calls:
         except ValidationError as error:
             found = error.errors(include_url=False)
             lines = [{**each, "loc": ("body", *each["loc"])} for each in found]
-            answered(Ending(REFUSED, 422, body=reasons(lines)))
+            held.at_once(Ending(REFUSED, 422, body=reasons(lines)))
             return True
-        answer = _Answer(answered, self._rendering)
         try:
-            await answer.send(await direct.call(**{direct.parameter: payload}))
-        except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
-            if answer.is_sent:
-                self._on_late_failure(delivery_of(claim), users_traceback(error))
+            value = await direct.call(**{direct.parameter: payload})
+            if _is_plain(value):
+                held.at_once(ending_of_json(value))
             else:
-                await answer.send_error(error)
+                await (await self._rendering()).send(value, direct.room, held)
+        except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
+            if held.is_answered:
+                self._on_late(delivery_of(claim), users_traceback(error))
+            elif _is_fastapis(error):
+                await (await self._rendering()).send_error(error, direct.room, held)
+            else:
+                held.at_once(ending_of(error))
         return True
 
     async def _rendering(self) -> Any:
@@ -91,32 +113,6 @@ class Calls:
         if self._fastapi is None:
             self._fastapi = await in_thread(import_module, RENDERING)
         return self._fastapi
-
-
-class _Answer:
-    """The answer of a handler that was called directly, as FastAPI would have sent it."""
-
-    def __init__(self, answered: Answered, rendering: Callable[[], Awaitable[Any]]) -> None:
-        self.is_sent = False
-        self._answered, self._rendering = answered, rendering
-
-    async def send(self, value: Any) -> None:
-        """Send what a handler has returned; run what it left to be done."""
-        if _is_plain(value):
-            self._end(ending_of_json(value))
-        else:
-            await (await self._rendering()).send(value, self._end)
-
-    async def send_error(self, error: BaseException) -> None:
-        """Send what FastAPI makes of an exception, or tell what was raised."""
-        if _is_fastapis(error):
-            await (await self._rendering()).send_error(error, self._end)
-        else:
-            self._end(ending_of(error))
-
-    def _end(self, ending: Ending) -> None:
-        self._answered(ending)
-        self.is_sent = True
 
 
 def _is_plain(value: Any) -> bool:
@@ -138,31 +134,25 @@ def _is_fastapis(error: BaseException) -> bool:
 class _Exchange:
     """One call through an ASGI application: https://asgi.readthedocs.io/en/latest/specs."""
 
-    def __init__(self, claim: Claim, secret: str | None, answered: Answered) -> None:
+    def __init__(self, claim: Claim, secret: str | None, held: Held) -> None:
         self._scope = scope_of(claim, secret)
         self._body: bytes | None = claim.delivery.body
-        self._is_answered = False
-        self._answered = answered
-        self._collected = Collected(self._end)
+        self._held = held
+        self._collected = Collected(held)
 
     async def answer_by(self, app: "ASGIApp") -> None:
         """Call an application for the answer; it may go on after that."""
         try:
             await app(self._scope, self._receive, self._collected.send)
         except BaseException as error:  # noqa: BLE001 # middleware raises again what it has answered
-            self._end(ending_of(error))
-        self._end(Ending(RAISED, 500, body=b"The application has not answered."))
+            self._held(ending_of(error))
+        self._held(Ending(RAISED, 500, body=b"The application has not answered."))
 
     async def _receive(self) -> "Message":
         if self._body is None:
             return await nothing_more()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-    def _end(self, ending: Ending) -> None:
-        if not self._is_answered:
-            self._answered(ending)
-            self._is_answered = True
 
 
 def delivery_of(claim: Claim) -> Delivery:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.registry import Handler, Registry
+from hfhooks.worker.after import Room
 from hfhooks.worker.handlers import bound, call_of, innermost
 
 __all__ = ["Direct", "direct_alone", "direct_of"]
@@ -29,6 +30,8 @@ class Direct:
     """Makes the payload of what JSON has; pydantic's `validate_python`."""
     call: Callable[..., Any]
     """As FastAPI would call it: a coroutine function, which takes the parameter by name."""
+    room: Room
+    """For the background tasks of what it returns."""
 
 
 def direct_alone(registry: Registry) -> dict[str, Direct] | None:
@@ -39,13 +42,14 @@ def direct_alone(registry: Registry) -> dict[str, Direct] | None:
         return None
     found: dict[str, Direct] = {}
     for name, registration in registry.registrations.items():
-        if (direct := direct_of(registration.handler)) is None:
+        room = Room(registration.endpoint.max_concurrency)
+        if (direct := direct_of(registration.handler, room)) is None:
             return None
         found[name] = direct
     return found
 
 
-def direct_of(handler: Handler) -> Direct | None:
+def direct_of(handler: Handler, room: Room) -> Direct | None:
     """Return a handler as it can be called directly, None where it wants more than the payload."""
     with suppress(Exception):  # FastAPI takes it, in its own way, or says why not
         signature = inspect.signature(handler, eval_str=True)
@@ -54,7 +58,7 @@ def direct_of(handler: Handler) -> Direct | None:
         if len(wanted) == 1 and _is_the_payload(wanted[0]) and not _generates(handler):
             payload = WebhookPayload if wanted[0].annotation is Bare else wanted[0].annotation
             validate = TypeAdapter(payload).validator.validate_python
-            return Direct(wanted[0].name, validate, call_of(handler))
+            return Direct(wanted[0].name, validate, call_of(handler), room)
     return None
 
 

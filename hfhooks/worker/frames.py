@@ -54,7 +54,8 @@ CANCEL = 16
 LEFT = 17
 """What handlers have left behind that have ended, where the worker is to end."""
 PRELOADED, READY, FAILED, ALIVE, BLOCKED, LATE, SERVED, SECRET = 8, 9, 10, 11, 12, 13, 14, 15
-"""What the worker says beside; `LATE` is a failure after the answer, `SECRET` what to mask."""
+"""What the worker says beside; `LATE` tells of what was left to be done after an answer, `SECRET`
+what to mask."""
 KINDS = range(1, 18)
 CONTROL = frozenset(KINDS) - {ATTEMPT, ANSWER}
 MORE = 0x80
@@ -206,7 +207,7 @@ def attempt_from(frame: Frame) -> tuple[Claim, str | None]:
 def of_ending(number: int, ending: Ending) -> Frame:
     """Return the frame that says how a call ended."""
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in ending.headers]
-    head = (ending.kind, ending.status, ending.retry_after, headers)
+    head = (ending.kind, ending.status, ending.retry_after, headers, ending.pending_after)
     return Frame(ANSWER, number, _with_head(head, ending.body))
 
 
@@ -214,11 +215,11 @@ def ending_from(frame: Frame) -> Ending:
     """Return how a call ended. Raises `Malformed`."""
     head, body = _parted(frame.payload)
     try:
-        kind, status, retry_after, named = head
+        kind, status, retry_after, named, pending_after = head
         headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in named)
     except (TypeError, ValueError) as error:
         raise Malformed("an answer") from error
-    return Ending(kind, status, headers, body, retry_after)
+    return Ending(kind, status, headers, body, retry_after, pending_after)
 
 
 def _with_head(head: Any, body: bytes) -> bytes:

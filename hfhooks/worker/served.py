@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from hfhooks.errors import Fault
@@ -20,7 +21,7 @@ from hfhooks.script.registry import Registry
 from hfhooks.script.target import Target
 from hfhooks.secret import environment_secrets
 from hfhooks.tasks import run
-from hfhooks.worker.calls import Calls, LateFailure
+from hfhooks.worker.calls import Calls, Late
 from hfhooks.worker.control import Control, end_by
 from hfhooks.worker.direct import direct_alone
 from hfhooks.worker.frames import (
@@ -47,7 +48,7 @@ from hfhooks.worker.sources import local_files
 if TYPE_CHECKING:
     from hfhooks.worker.pages import Pages
 
-__all__ = ["load_and_serve", "make_room_for"]
+__all__ = ["load_and_serve", "make_room"]
 
 log = logging.getLogger(__name__)
 
@@ -61,35 +62,37 @@ def load_and_serve(message: dict[str, Any], control: Control) -> None:
     sys.argv[:] = [targets[0].program, *arguments()]
     registry = load(targets)
 
-    def failed_late(delivery: Delivery, error: str) -> None:
-        control.report(LATE, id=delivery.id, attempt=delivery.attempt, error=redact(error))
+    def late(delivery: Delivery, error: str | None) -> None:
+        control.flush()  # the answer goes first
+        error = error and redact(error)
+        control.report(LATE, id=delivery.id, attempt=delivery.attempt, error=error)
 
     direct = direct_alone(registry)
     if direct is None:
-        run(_serve_app(registry, targets, control, failed_late))
+        run(_serve_app(registry, targets, control, late))
     else:
         secrets = environment_secrets(os.environ)
         declared = [each.endpoint for each in registry.registrations.values()]
         endpoints = [each.guarded_by(secrets) for each in declared]
-        calls = Calls(direct, LateApp(registry, failed_late), failed_late)
+        calls = Calls(direct, LateApp(registry, late), late)
         run(_Served(calls, endpoints, registry, control).serve())
     control.send(Frame(SERVED))
 
 
 async def _serve_app(
-    registry: Registry, targets: Sequence[Target], control: Control, failed_late: LateFailure
+    registry: Registry, targets: Sequence[Target], control: Control, late: Late
 ) -> None:
     """Serve what is part of a FastAPI application, within its lifespan."""
     from hfhooks.worker.app import build, direct_handlers, other_routes
     from hfhooks.worker.site import WithState, entered, has_page
 
-    app, endpoints = build(registry, failed_late)
+    app, endpoints = build(registry, late)
     others = other_routes(app)
     async with AsyncExitStack() as stack:
         with errors_of(targets[0]):
             state = await stack.enter_async_context(entered(app))
         served = WithState(app, state) if state else app
-        calls = Calls(direct_handlers(app), served, failed_late)
+        calls = Calls(direct_handlers(app), served, late)
         pages = _pages(served) if others else None
         await _Served(calls, endpoints, registry, control).serve(pages, has_page(others))
 
@@ -101,16 +104,16 @@ class _Served:
         self, calls: Calls, endpoints: Sequence[Endpoint], registry: Registry, control: Control
     ) -> None:
         self._endpoints = endpoints
-        self._control = control
+        self._calls, self._control = calls, control
         self._pages: Pages | None = None
         self._loops = Loops(
             calls,
             registry,
-            prepare=lambda: make_room_for(endpoints),
+            prepare=make_room,
             on_blocked=lambda why: control.report(BLOCKED, why=redact(why)),
             on_active=lambda loop: control.attach(loop, self._take),
             on_fault=end_by,
-            on_look=control.flush,  # what a loop has said in the turn in which it was blocked
+            on_look=self._looked,
         )
 
     async def serve(self, pages: "Pages | None" = None, has_page: bool = False) -> None:
@@ -129,6 +132,11 @@ class _Served:
         await self._loops.serve(lambda what: self._control.report(LEFT, what=what))
         if pages:
             await pages.finish()
+
+    def _looked(self) -> None:
+        """Send what a loop has said in the turn in which it was blocked."""
+        self._calls.let_go()
+        self._control.flush()
 
     def _take(self, frame: Frame, sock: Callable[[], socket.socket]) -> None:
         if frame.kind == ATTEMPT:
@@ -168,9 +176,10 @@ def _pages(app: Any) -> "Pages":
     return Pages(app)
 
 
-def make_room_for(endpoints: Sequence[Endpoint]) -> None:
-    """Make room, on the running loop, for all `def` handlers that may run at once."""
-    if to_thread := sys.modules.get("anyio.to_thread"):  # no `def` handler runs without it
-        threads = to_thread.current_default_thread_limiter()
-        needed = sum(endpoint.max_concurrency for endpoint in endpoints)
-        threads.total_tokens = max(threads.total_tokens, needed)
+def make_room(threads: float = inf) -> None:
+    """Let so many more threads of the running loop call `def` handlers, and what goes with them.
+
+    The gateway bounds how many handlers run, and a `Room` how many background tasks.
+    """
+    if to_thread := sys.modules.get("anyio.to_thread"):  # nothing uses threads without it
+        to_thread.current_default_thread_limiter().total_tokens += threads

@@ -11,6 +11,7 @@ from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Handler, Registration, Registry
 from hfhooks.tasks import run
+from hfhooks.worker.after import Room
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.direct import direct_of
 from hfhooks.worker.frames import attempt_from, of_attempt, of_ending
@@ -37,7 +38,7 @@ def warm_up(*handlers: Handler) -> None:
     """
     with suppress(Exception):  # the load meets it again, and tells
         for handler in handlers or (_direct,):
-            if direct := direct_of(handler):
+            if direct := direct_of(handler, Room(1)):
                 run(_call(Calls({"a": direct}, _no_app, _nobody_hears)))
         if "fastapi" in sys.modules:
             run(_call_through_the_app())

@@ -5,16 +5,17 @@ Where all is well: `test_dispatcher.py`; where there is no room: `test_full_jour
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
 from hfhooks.dispatch.attempts import Running
 from hfhooks.dispatch.outcomes import Outcomes
-from hfhooks.errors import DiskError, JournalError, JournalFault
+from hfhooks.errors import DiskError, JournalAway, JournalError, JournalFault
 from hfhooks.journal.memory import MemoryJournal
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import Attempt, Claim, Verdict, Wanted
-from hfhooks.model.ending import Ending
+from hfhooks.model.ending import CUT_OFF, INTERRUPTED, LOST, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.tasks import Tasks
 from tests.dispatch.test_dispatcher import CRASHED, RAISED, FakeSender, FakeWorker
@@ -24,6 +25,8 @@ from tests.wired import NOW, Reports, recorded
 
 GOOD = Ending("answered", 200, body=b"1")
 POISON = Ending("answered", 200, body=b"poison")
+PENDING = Ending("answered", 200, body=b"1", pending_after=True)
+LEFT = Wanted(pending_after=True)
 EVERYTHING = Wanted()
 
 
@@ -196,6 +199,53 @@ async def test_what_fails_late_is_recorded_when_the_call_is_over(rig: Rig) -> No
     await rig.outcomes.settle()
     assert await rig.kept() == [("raised", "Traceback")]
     assert [told.is_amended for told in rig.reports.finished] == [False, True]
+
+
+async def test_what_is_left_after_the_answer_is_recorded_until_it_is_done(rig: Rig) -> None:
+    claim, _ = await rig.came()
+    await rig.end(claim, PENDING)
+    assert [each.id for each in await rig.journal.list(LEFT)] == [claim.id]
+    rig.outcomes.amend(claim.id, 1, None)
+    await rig.outcomes.settle()
+    assert await rig.journal.list(LEFT) == [] and await rig.kept() == [("succeeded", None)]
+    assert len(rig.reports.finished) == 1
+
+
+async def test_what_is_left_after_a_refusal_keeps_nothing_open(rig: Rig) -> None:
+    claim, _ = await rig.came()
+    await rig.end(claim, replace(PENDING, status=404))
+    assert await rig.journal.list(LEFT) == []
+
+
+async def test_what_an_earlier_run_has_not_done_after_the_answer_has_failed(rig: Rig) -> None:
+    claim, _ = await rig.came()
+    await rig.end(claim, PENDING)
+    rig.outcomes.cut_off(await rig.journal.list(LEFT))
+    await rig.outcomes.settle()
+    assert await rig.kept() == [("interrupted", CUT_OFF[LOST])]
+    assert [(told.status, told.is_amended) for told in rig.reports.finished] == [
+        ("succeeded", False),
+        ("failed", True),
+    ]
+
+
+async def test_what_is_done_while_the_journal_is_away_is_recorded_later(rig: Rig) -> None:
+    claim, _ = await rig.came()
+    rig.journal.become(Condition("away", JournalAway("it is locked")))
+    rig.outcomes.ended(Running(claim, Endpoint("train"), FakeWorker(), NOW), PENDING)
+    rig.outcomes.amend(claim.id, 1, None)
+    await polled()
+    rig.journal.become(Condition())
+    await rig.outcomes.settle()
+    assert await rig.journal.list(LEFT) == [] and await rig.kept() == [("succeeded", None)]
+
+
+async def test_an_attempt_that_was_given_up_is_not_told_once_more(rig: Rig) -> None:
+    claim, _ = await rig.came()
+    await rig.end(claim, Ending("interrupted"))
+    rig.outcomes.amend(claim.id, 1, CUT_OFF[INTERRUPTED], "interrupted")
+    await rig.outcomes.settle()
+    assert not any(told.is_amended for told in rig.reports.finished)
 
 
 @pytest.mark.parametrize(("id", "number"), [(1, 2), (99, 1)])

@@ -398,6 +398,39 @@ async def test_what_was_left_after_the_answer_may_fail(journal: Journal) -> None
     await finish(journal, again)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+async def test_what_is_left_after_the_answer_is_found_until_it_is_done(
+    journal: Journal, number: int
+) -> None:
+    pending = Wanted(pending_after=True)
+    claim = await taken(journal)
+    if number == 2:
+        await finish(journal, claim, "queued")
+        claim = await claimed(journal)
+    await finish(journal, await taken(journal))
+    assert await journal.list(pending) == []
+    await finish(journal, claim, pending_after=True)
+    [found] = await journal.list(pending)
+    assert (found.id, found.status, found.pending_after) == (1, "succeeded", True)
+    assert await journal.prune(NEW.received_at + 1) == 1  # the other one
+    await journal.amend(1, number, None)
+    assert await journal.list(pending) == [] and await status(journal, 1) == "succeeded"
+    assert (await attempts(journal, 1))[-1] == "succeeded"
+
+
+async def test_what_is_left_after_the_answer_may_be_cut_off(
+    engine: Engine, journal: Journal
+) -> None:
+    await finish(journal, await taken(journal), pending_after=True)
+    another = await engine.succeed(journal)
+    [left] = await another.list(Wanted(pending_after=True))
+    await another.amend(left.id, left.attempt_count, "the server died", "interrupted")
+    [attempt] = await another.attempts(1)
+    assert (attempt.status, attempt.error) == ("interrupted", "the server died")
+    assert await status(another, 1) == "failed"
+    assert await another.list(Wanted(pending_after=True)) == []
+
+
 # What is due later
 
 

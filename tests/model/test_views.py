@@ -104,6 +104,7 @@ def test_a_delivery_has_its_keys_in_milliseconds_and_utc() -> None:
         "attempt_count": 2,
         "duration_ms": 12.3,
         "due_at": "2023-11-14T22:13:50.000Z",
+        "pending_after": False,
     }
 
 

@@ -27,7 +27,7 @@ class Host:
     def __init__(self, registry: Registry, tasks: Tasks) -> None:
         self.worker = ThreadWorker(registry, self, tasks)
         self.used: list[tuple[list[str], float | None]] = []
-        self.late: list[tuple[int, int, str]] = []
+        self.late: list[tuple[int, int, str | None]] = []
         self.threads: set[threading.Thread] = set()
         """Those that it was told in."""
 
@@ -45,7 +45,7 @@ class Host:
     def lose(self) -> None:
         raise AssertionError("threads are not lost")
 
-    def amend(self, id: int, number: int, error: str) -> None:
+    def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
         self.threads.add(threading.current_thread())
         self.late.append((id, number, error))
 
@@ -123,8 +123,8 @@ async def test_what_fails_after_the_answer_is_told(host: Host) -> None:
     await host.worker.start()
     assert (await host.ask(id=7)).kind == "answered"
     await until(lambda: host.late)
-    [(id, number, error)] = host.late
-    assert (id, number) == (7, 1) and "ZeroDivisionError" in error
+    (id, number, error) = host.late[0]
+    assert (id, number) == (7, 1) and "ZeroDivisionError" in str(error)
     assert host.threads == {threading.current_thread()}
 
 

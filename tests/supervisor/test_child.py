@@ -16,7 +16,7 @@ import pytest
 from hfhooks.errors import LoadError
 from hfhooks.http.passage import SiteGone
 from hfhooks.model.delivery import Claim, Recorded
-from hfhooks.model.ending import Ending
+from hfhooks.model.ending import CRASHED, CUT_OFF, INTERRUPTED, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.redact import redact
 from hfhooks.script.target import Target
@@ -48,6 +48,7 @@ from tests.harness import until
 TARGETS = [Target("app", ("/bots",), "/bots/app.py")]
 DELIVERY = Recorded("train", 0.0, "", (), b"{}")
 GOOD = Ending("answered", 200, body=b"1")
+PENDING = Ending("answered", 200, body=b"1", pending_after=True)
 LOADED: dict[str, Any] = {"files": ["/bots/app.py"], "has_site": False, "has_page": False}
 LOADED |= {"endpoints": [Endpoint("train").as_json()]}
 
@@ -110,7 +111,7 @@ class Child:
 
     def __init__(self) -> None:
         self.process = FakeProcess()
-        self.late: list[tuple[int, int, str]] = []
+        self.late: list[tuple[int, int, str | None, str]] = []
         self.notes: list[str] = []
         self.faults: list[Any] = []
         loop = asyncio.get_running_loop()
@@ -221,7 +222,44 @@ async def test_what_it_says_of_the_script_is_passed_on(child: Child) -> None:
     child.process.say(of_message(BLOCKED, {"why": "a blocks"}))
     child.process.say(of_message(LATE, {"id": 1, "attempt": 2, "error": "Traceback"}))
     await until(lambda: child.late)
-    assert (child.notes, child.late) == (["a blocks"], [(1, 2, "Traceback")])
+    assert (child.notes, child.late) == (["a blocks"], [(1, 2, "Traceback", "raised")])
+    assert not child.worker.worn_out.is_set()
+
+
+async def test_one_that_is_worn_out_says_so(child: Child) -> None:
+    child.process.say(of_message(BLOCKED, {"why": "no more loops", "is_worn_out": True}))
+    await until(child.worker.worn_out.is_set)
+    assert child.notes == ["no more loops"]
+
+
+async def test_what_it_has_left_to_be_done_is_told_when_it_is_done(child: Child) -> None:
+    ended = child.ask(id=7)
+    child.process.say(of_ending(1, PENDING))
+    assert (await ended).pending_after
+    child.process.say(of_message(LATE, {"id": 7, "attempt": 1, "error": None}))
+    await until(lambda: child.late)
+    child.process.say(of_message(LATE, {"id": 7, "attempt": 1, "error": None}))
+    child.process.end(1)
+    await child.worker.ended()
+    await until(lambda: not child.faults)
+    assert child.late == [(7, 1, None, "raised")]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_what_it_has_left_and_cannot_do_is_told_with_the_reason(
+    child: Child, is_stopped: bool
+) -> None:
+    for id in (7, 8):
+        ended = child.ask(id=id)
+        child.process.say(of_ending(id - 6, PENDING))
+        await ended
+    if is_stopped:
+        await child.worker.stop(0)
+    else:
+        child.process.end(-9)
+    await until(lambda: child.late)
+    why = CUT_OFF[INTERRUPTED if is_stopped else CRASHED]
+    assert child.late == [(7, 1, why, "interrupted"), (8, 1, why, "interrupted")]
 
 
 async def test_a_secret_that_it_tells_is_masked_here(child: Child) -> None:

@@ -43,7 +43,7 @@ class Watched:
         self.reloads: list[float] = []
         self.told: list[Happening] = []
         self.losses = 0
-        self.late: list[tuple[int, int, str]] = []
+        self.late: list[tuple[int, int, str | None]] = []
         self.faults: list[Fault] = []
         self.process = Spawned()
         self.tasks = Tasks(self.faults.append, self.faults.append)
@@ -73,7 +73,7 @@ class Watched:
     def lose(self) -> None:
         self.losses += 1
 
-    def amend(self, id: int, number: int, error: str) -> None:
+    def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
         self.late.append((id, number, error))
 
     def tell(self, happening: Happening) -> None:

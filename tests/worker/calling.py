@@ -24,6 +24,8 @@ class Called:
     ending: Ending
     late: list[tuple[int, str]]
     """What has failed after the answer, with the delivery's id."""
+    done: list[int]
+    """Deliveries of which nothing is left to be done any more, and of which something was."""
 
     @property
     def kind(self) -> str:
@@ -75,13 +77,17 @@ async def called(
     delivery = Recorded(endpoint, received_at, query, sent, body, **values)
     endings: list[Ending] = []
     late: list[tuple[int, str]] = []
+    done: list[int] = []
 
-    def failed_late(delivery: Delivery, error: str) -> None:
-        late.append((delivery.id, error))
+    def on_late(delivery: Delivery, error: str | None) -> None:
+        if error is None:
+            done.append(delivery.id)
+        else:
+            late.append((delivery.id, error))
 
     for route in app.router.routes:
-        vars(route)["on_late_failure"] = failed_late
-    call = Calls(direct_handlers(app) if uses_direct else {}, app, failed_late)
+        vars(route)["on_late_failure"] = on_late
+    call = Calls(direct_handlers(app) if uses_direct else {}, app, on_late)
     await call(Claim(id, delivery, number, ""), None, endings.append)
     [ending] = endings
-    return Called(ending, late)
+    return Called(ending, late, done)

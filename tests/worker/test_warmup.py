@@ -20,7 +20,7 @@ from hfhooks.tasks import run
 from hfhooks.worker.app import build, direct_handlers
 from hfhooks.worker.calls import Calls
 from hfhooks.worker.loops import Loops
-from hfhooks.worker.served import make_room_for
+from hfhooks.worker.served import make_room
 from hfhooks.worker.site import entered
 from hfhooks.worker.warmup import warm_up
 
@@ -34,8 +34,7 @@ app, endpoints = build(registry)
 async def serve():
     async with entered(app):
         call = Calls(direct_handlers(app), app, print)
-        made = lambda: make_room_for(endpoints)
-        loops = Loops(call, registry, prepare=made, on_blocked=print, on_fault=print)
+        loops = Loops(call, registry, prepare=make_room, on_blocked=print, on_fault=print)
         headers = (("content-type", "application/json"),)
         for endpoint in endpoints:
             delivery = Recorded(endpoint.name, 0.0, "", headers, b"{}")

@@ -200,8 +200,8 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         self._changes.tell((claim.id,))
         done(result)
 
-    async def amend(self, id: int, number: int, error: str) -> None:
-        amend = partial(writing.amend, id=id, number=number, error=error)
+    async def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
+        amend = partial(writing.amend, id=id, number=number, error=error, status=status)
         await self._database.commit(amend, can_wait=True)
         self._changes.tell((id,))
 

@@ -9,7 +9,7 @@ __all__ = ["MIB", "prune"]
 
 SELECT_OLDEST_FINISHED = f"""
 SELECT id, received_at, length(body) FROM deliveries JOIN bodies ON delivery_id = id
-WHERE NOT {UNFINISHED} ORDER BY id LIMIT ?
+WHERE NOT {UNFINISHED} AND NOT pending_after ORDER BY id LIMIT ?
 """
 MIB = 1024 * 1024
 MOST_PRUNED = 200

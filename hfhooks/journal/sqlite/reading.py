@@ -67,13 +67,15 @@ id > :after
     AND (:repo IS NULL OR repo GLOB :repo OR repo GLOB '*:' || :repo)
     AND (:origin IS NULL OR origin = :origin)
     AND (:is_pause_asked IS NULL OR is_pause_asked = :is_pause_asked)
+    AND (:pending_after IS NULL OR pending_after = :pending_after)
     AND (:since <= 0 OR received_at >= :since)
 """
 SELECT_SUMMARIES = """
 SELECT id, received_at, endpoint, event, repo, wanted.status, origin, attempt_count, webhook_id,
     sent_status, CASE wanted.status WHEN 'retrying' THEN due_at END AS due_at,
     CASE WHEN number IS NULL THEN first_duration ELSE last.duration END AS duration,
-    CASE WHEN number IS NULL THEN first_http_status ELSE last.http_status END AS http_status
+    CASE WHEN number IS NULL THEN first_http_status ELSE last.http_status END AS http_status,
+    pending_after
 FROM (SELECT * FROM deliveries WHERE {matches} ORDER BY id DESC LIMIT :limit) AS wanted
     LEFT JOIN further_attempts AS last ON delivery_id = id
     AND number = (SELECT max(number) FROM further_attempts WHERE delivery_id = id)
@@ -156,7 +158,7 @@ class Reader:
 
     def list(self, wanted: Wanted) -> Sequence[Summary]:
         return self.rows(
-            lambda row: Summary(*row),
+            lambda row: Summary(**{**dict(row), "pending_after": bool(row["pending_after"])}),
             SELECT_SUMMARIES.format(matches=matches(wanted)),
             parameters(wanted),
         )
@@ -243,6 +245,8 @@ class FileReading:
 def matches(wanted: Wanted) -> str:
     """Return the condition that a `Wanted` means, with its `parameters`."""
     # So that the index of these is used.
+    if wanted.pending_after:
+        return f"pending_after AND {MATCHES}"
     is_unfinished = wanted.statuses and set(wanted.statuses) <= set(UNFINISHED)
     return f"{IS_UNFINISHED} AND {MATCHES}" if is_unfinished else MATCHES
 
@@ -259,5 +263,5 @@ def _recorded(row: sqlite3.Row) -> Recorded:
     return Recorded(**{**dict(row), "headers": headers})
 
 
-def _state(summary: Summary) -> tuple[str, int]:
-    return summary.status, summary.attempt_count
+def _state(summary: Summary) -> tuple[str, int, bool]:
+    return summary.status, summary.attempt_count, summary.pending_after

@@ -2,7 +2,7 @@
 
 __all__ = ["ONCE", "SCHEMA", "STEPS", "UNFINISHED", "VERSION"]
 
-VERSION = 4
+VERSION = 5
 # SQLite fills a table of its own for each list of more than two that something may be IN, which
 # takes longer than all else that is done to a delivery.
 UNFINISHED = "(status = 'queued' OR status = 'running' OR status = 'retrying')"
@@ -12,6 +12,7 @@ INDEXES = f"""
 CREATE INDEX deliveries_unfinished ON deliveries (status) WHERE {UNFINISHED};
 CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id) WHERE {ONCE};
 """
+PENDING = "CREATE INDEX deliveries_pending_after ON deliveries (id) WHERE pending_after;"
 ENDPOINTS = "CREATE TABLE endpoints (position INTEGER PRIMARY KEY, published TEXT NOT NULL);"
 META = "CREATE TABLE meta (made_by TEXT NOT NULL); INSERT INTO meta VALUES ('');"
 ATTEMPTS = """
@@ -46,9 +47,11 @@ CREATE TABLE deliveries (
     first_status TEXT,
     first_http_status INTEGER,
     first_answer BLOB,
-    first_error TEXT
+    first_error TEXT,
+    pending_after INTEGER NOT NULL DEFAULT 0
 );
 {INDEXES}
+{PENDING}
 -- Apart, because SQLite writes a row anew, with all that is in it, whenever its status changes, and
 -- because whoever looks through all rows would have to read their bodies.
 CREATE TABLE bodies (
@@ -104,6 +107,10 @@ ALTER TABLE attempts RENAME TO further_attempts;
 {ATTEMPTS}
 {INDEXES}
 {META}
+""",
+    4: f"""
+ALTER TABLE deliveries ADD COLUMN pending_after INTEGER NOT NULL DEFAULT 0;
+{PENDING}
 """,
 }
 """From a version to the next one."""

@@ -66,12 +66,14 @@ WHERE id = ? AND attempt_count <= ?5 AND {UNFINISHED}
     AND NOT EXISTS (SELECT 1 FROM further_attempts WHERE delivery_id = id AND number = ?5)
 """
 INSERT_FURTHER = "INSERT INTO further_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-AMEND_FIRST = "UPDATE deliveries SET first_status = 'raised', first_error = ? WHERE id = ?"
+# Apart: most deliveries leave nothing to be done, and are not to look at one more index.
+LEAVE_PENDING = "UPDATE deliveries SET pending_after = 1 WHERE id = ?"
+AMEND_FIRST = "UPDATE deliveries SET first_status = ?, first_error = ? WHERE id = ?"
 AMEND_FURTHER = """
-UPDATE further_attempts SET status = 'raised', error = ? WHERE delivery_id = ? AND number = ?
+UPDATE further_attempts SET status = ?, error = ? WHERE delivery_id = ? AND number = ?
 """
 AMEND_DELIVERY = """
-UPDATE deliveries SET status = 'failed'
+UPDATE deliveries SET status = ?, pending_after = 0
 WHERE id = ? AND attempt_count = ? AND status = 'succeeded'
 """
 SELECT_REQUEUED = f"""
@@ -87,7 +89,8 @@ SELECT_CANCELLED = f"SELECT id FROM deliveries WHERE {UNFINISHED} AND {MATCHES} 
 CANCEL = f"UPDATE deliveries SET status = 'cancelled', due_at = NULL WHERE id = ? AND {UNFINISHED}"
 DELETE_OLDER = f"""
 DELETE FROM deliveries WHERE id IN (
-    SELECT id FROM deliveries WHERE received_at < ? AND NOT {UNFINISHED} LIMIT ?
+    SELECT id FROM deliveries
+    WHERE received_at < ? AND NOT {UNFINISHED} AND NOT pending_after LIMIT ?
 )
 """
 # What an earlier process has left running; what is due later stays due later. A suspect ran alone.
@@ -202,21 +205,28 @@ def finish(
     )
     if claim.number == 1:
         values = (*outcome, *ending, claim.id)
-        return connection.execute(FINISH_FIRST, values).rowcount > 0
-    if not connection.execute(FINISH_FURTHER, (*outcome, claim.number, claim.id)).rowcount:
-        return False
-    connection.execute(INSERT_FURTHER, (claim.id, claim.number, *ending))
-    return True
-
-
-def amend(connection: sqlite3.Connection, id: int, number: int, error: str) -> None:
-    """Keep that what an attempt left to be done has failed."""
-    kept = error[-KEPT_ANSWER:]
-    if number == 1:
-        connection.execute(AMEND_FIRST, (kept, id))
+        is_kept = connection.execute(FINISH_FIRST, values).rowcount > 0
     else:
-        connection.execute(AMEND_FURTHER, (kept, id, number))
-    connection.execute(AMEND_DELIVERY, (id, number))
+        further = (*outcome, claim.number, claim.id)
+        if is_kept := connection.execute(FINISH_FURTHER, further).rowcount > 0:
+            connection.execute(INSERT_FURTHER, (claim.id, claim.number, *ending))
+    if is_kept and verdict.pending_after:
+        connection.execute(LEAVE_PENDING, (claim.id,))
+    return is_kept
+
+
+def amend(
+    connection: sqlite3.Connection, id: int, number: int, error: str | None, status: str
+) -> None:
+    """Keep that what an attempt left to be done is done, or has failed."""
+    if error is not None:
+        kept = (status, error[-KEPT_ANSWER:])
+        if number == 1:
+            connection.execute(AMEND_FIRST, (*kept, id))
+        else:
+            connection.execute(AMEND_FURTHER, (*kept, id, number))
+    became = "succeeded" if error is None else "failed"
+    connection.execute(AMEND_DELIVERY, (became, id, number))
 
 
 def requeue(connection: sqlite3.Connection, wanted: Wanted) -> list[Left]:

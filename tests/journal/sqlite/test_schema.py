@@ -48,7 +48,7 @@ def url(tmp_path: Path) -> str:
     return made(tmp_path, 2)
 
 
-async def test_one_of_two_versions_before_is_brought_up(url: str) -> None:
+async def test_one_of_three_versions_before_is_brought_up(url: str) -> None:
     journal = open_journal(url, retention=None)
     found = {each.id: each for each in await journal.list(Wanted())}
     assert {id: (each.status, each.origin) for id, each in found.items()} == {
@@ -67,8 +67,9 @@ async def test_one_of_two_versions_before_is_brought_up(url: str) -> None:
     await journal.close()
 
 
-async def test_one_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
-    journal = open_journal(made(tmp_path, 3), retention=None, now=lambda: 30.0)
+@pytest.mark.parametrize("version", [3, 4])
+async def test_one_of_the_versions_before_is_brought_up(tmp_path: Path, version: int) -> None:
+    journal = open_journal(made(tmp_path, version), retention=None, now=lambda: 30.0)
     found = {each.id: each.status for each in await journal.list(Wanted())}
     assert found == {
         **{1: "succeeded", 2: "failed", 3: "retrying", 4: "queued", 5: "queued", 6: "queued"},
@@ -88,6 +89,7 @@ async def test_one_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
     suspects = [claim for _ in range(2) for claim in await journal.claim(room, in_quarantine=True)]
     assert [(claim.id, claim.number) for claim in suspects] == [(4, 2), (5, 3)]
     assert (await record(journal, NEW)).id == 10  # there was a ninth
+    assert await journal.list(Wanted(pending_after=True)) == []
     await journal.close()
 
 
@@ -116,13 +118,13 @@ async def test_one_that_is_brought_up_is_kept_as_it_was_beside_it(
 async def test_one_that_cannot_be_brought_up_stays_as_it_is(tmp_path: Path, version: int) -> None:
     url = made(tmp_path, version)
     with closing(sqlite3.connect(path_of(url))) as connection:
-        connection.execute("CREATE TABLE meta (something TEXT)")  # it is in the way
+        connection.execute("CREATE TABLE deliveries_pending_after (a)")  # it is in the way
         connection.commit()
     with pytest.raises(JournalError):
         open_journal(url)
     with closing(sqlite3.connect(path_of(url))) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
-        connection.execute("DROP TABLE meta")
+        connection.execute("DROP TABLE deliveries_pending_after")
         connection.commit()
     await open_journal(url).close()
 
@@ -149,7 +151,7 @@ async def test_a_copy_for_which_there_is_no_room_leaves_nothing(
     await open_journal(url).close()
 
 
-async def test_one_of_two_versions_before_is_read_and_left_as_it_is(url: str) -> None:
+async def test_one_of_three_versions_before_is_read_and_left_as_it_is(url: str) -> None:
     before = path_of(url).read_bytes()
     reading = open_reading(url)
     await reading.check()

@@ -1,0 +1,112 @@
+"""What is left to be done after an answer: whether there is something, and room for it.
+
+No FastAPI here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from hfhooks.errors import Fault
+from hfhooks.model.ending import Ending, failed_by
+
+__all__ = ["Held", "Room"]
+
+
+class Held:
+    """An answer that waits for the end of its call, or for the next turn of the loop.
+
+    By then is known whether something is left to be done, such as background tasks: a call that
+    leaves nothing ends in the turn in which it answers.
+    """
+
+    def __init__(self, answered: Callable[[Ending], None]) -> None:
+        self.is_answered = False
+        self.pending_after = False
+        """It went out while the call went on."""
+        self._answered = answered
+        self._held: deque[Ending] = deque()
+
+    def __call__(self, ending: Ending) -> None:
+        """Take the answer, on the loop of the call; the first one counts."""
+        if not self.is_answered:
+            self.is_answered = True
+            self._held.append(ending)
+            asyncio.get_running_loop().call_soon(self.let_go)
+
+    def at_once(self, ending: Ending) -> None:
+        """Take the answer of a call that leaves nothing to be done."""
+        self.is_answered = True
+        self._answer(ending)
+
+    def let_go(self, pending_after: bool = True) -> None:
+        """Let out the answer if it still waits, in whatever thread."""
+        with suppress(IndexError):
+            ending = self._held.popleft()
+            self.pending_after = ending.pending_after = pending_after
+            self._answer(ending)
+
+    def _answer(self, ending: Ending) -> None:
+        try:
+            self._answered(ending)
+        except Exception as error:  # noqa: BLE001 # a fault of ours: somebody waits
+            self._answered(failed_by(Fault("calling a handler", error)))
+
+
+class Room:
+    """So many responses of an endpoint whose background tasks run at once, on whatever loops."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lock = Lock()
+
+    def bound(self, response: Any) -> None:
+        """Have the background tasks of a response wait for a place."""
+        if response.background is not None:
+            response.background = partial(self.run, response.background)
+
+    async def run(self, background: Callable[[], Awaitable[None]]) -> None:
+        """Run background tasks as soon as there is a place for them."""
+        if not getattr(background, "tasks", True):  # there may be any, and there are none
+            return
+        await asyncio.sleep(0)  # they may block the loop, and the answer goes first
+        await self._take_place()
+        try:
+            await background()
+        finally:
+            self._give_place()
+
+    async def _take_place(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._give_place()
+            raise
+
+    def _give_place(self) -> None:
+        """Give a place to the one that waits longest, and is still there."""
+        with self._lock:
+            while self._waiting:
+                place = self._waiting.popleft()
+                with suppress(RuntimeError):  # its loop is closed
+                    place.get_loop().call_soon_threadsafe(self._hand_over, place)
+                    return
+            self._free += 1
+
+    def _hand_over(self, place: "asyncio.Future[None]") -> None:
+        if place.done():  # it was cancelled
+            self._give_place()
+        else:
+            place.set_result(None)
