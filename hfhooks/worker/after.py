@@ -28,6 +28,8 @@ class Held:
         self.is_answered = False
         self.pending_after = False
         """It went out while the call went on."""
+        self.fault: Exception | None = None
+        """Why nothing can be answered at all."""
         self._answered = answered
         self._held: deque[Ending] = deque()
 
@@ -54,7 +56,10 @@ class Held:
         try:
             self._answered(ending)
         except Exception as error:  # noqa: BLE001 # a fault of ours: somebody waits
-            self._answered(failed_by(Fault("calling a handler", error)))
+            try:
+                self._answered(failed_by(Fault("calling a handler", error)))
+            except Exception as again:  # noqa: BLE001 # whoever calls raises it
+                self.fault = again
 
 
 class Room:

@@ -71,6 +71,8 @@ class Calls:
             held.let_go(pending_after=False)
             if held.pending_after:
                 self._on_late(delivery_of(claim), None)
+        if held.fault:
+            raise held.fault
 
     def let_go(self) -> None:
         """Let out all answers that wait, in whatever thread: a loop may be blocked."""

@@ -347,7 +347,7 @@ async def test_a_fault_in_loading_ends_a_server_that_has_no_worker(
 async def test_a_frame_of_a_worker_with_a_fault_costs_one_delivery(
     serve: Serve, broken: Break
 ) -> None:
-    struck = broken("hfhooks.supervisor.child:ending_from")
+    struck = broken("hfhooks.supervisor.asked:ending_from")
     async with serve() as app:
         struck.set()
         assert await app.server.post() == 202
