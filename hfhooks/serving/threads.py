@@ -64,7 +64,7 @@ class ThreadWorker:
             lambda *given: self._call(*given),
             registry,
             prepare=make_room,
-            on_blocked=lambda why: self._tell(self._host.tell, Note(why)),
+            on_blocked=lambda why, _: self._tell(self._host.tell, Note(why)),
             on_fault=lambda error: self._tell(self._tasks.fail, Fault(CALLING, error)),
             on_active=self._on_active,
         )

@@ -3,14 +3,16 @@
 Scripts call `requests` and `time.sleep` in `async def` handlers. While one does, nothing else runs
 on its loop. So a thread looks at the loops, and when all stand still starts another one, which
 takes what comes, and what had come and was not begun. When the first one goes on it gets everything
-back: objects of a script may belong to it.
+back: objects of a script may belong to it. An endpoint may block a few of them; its other
+deliveries then wait for one of these, so that there is one for the others.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from threading import current_thread
 from time import monotonic
 from typing import TypeAlias
@@ -20,7 +22,7 @@ from hfhooks.model.ending import Ending
 from hfhooks.script.registry import Registry
 from hfhooks.worker.handlers import is_async
 from hfhooks.worker.leftovers import Leftovers
-from hfhooks.worker.turning import LOOK_EVERY, TurningLoop, Watch
+from hfhooks.worker.turning import LOOK_EVERY, MOST_LOOPS, TurningLoop, Watch
 
 __all__ = ["Answered", "Call", "Loops"]
 
@@ -28,6 +30,8 @@ CHECK_EVERY = 0.01
 """Seconds between two looks whether all is over."""
 LONGEST_HOLD = 10.0
 """Seconds after which the other deliveries of an endpoint that blocks a loop are begun."""
+MOST_BLOCKED = 4
+"""Loops that one endpoint may block."""
 Answered: TypeAlias = Callable[[Ending], None]
 Call: TypeAlias = Callable[[Claim, str | None, Answered], Awaitable[None]]
 """Calls a handler, and returns when all that it left to be done is done too."""
@@ -47,9 +51,9 @@ class Loops:
     """Calls handlers, by `call`, on whichever loop turns.
 
     `prepare` is called on each loop before anything else. `on_blocked` hears, in a thread, what
-    blocks a loop, once, and `on_look` is called there after each look at them; `on_fault` hears of
-    a call that cannot be answered, or of a loop that has ended; `on_active` is called on the thread
-    of the loop that is to hear what comes.
+    blocks a loop, once, and whether no more loops can be had; `on_look` is called there after each
+    look at them. `on_fault` hears of a call that cannot be answered, or of a loop that has ended;
+    `on_active` is called on the thread of the loop that is to hear what comes.
     """
 
     def __init__(
@@ -58,19 +62,23 @@ class Loops:
         registry: Registry,
         *,
         prepare: Callable[[], None],
-        on_blocked: Callable[[str], None],
+        on_blocked: Callable[[str, bool], None],
         on_fault: Callable[[BaseException], None],
         on_active: Callable[[asyncio.AbstractEventLoop], None] = lambda _: None,
         on_look: Callable[[], None] = lambda: None,
+        most_loops: int = MOST_LOOPS,
+        longest_hold: float = LONGEST_HOLD,
     ) -> None:
         self._call, self._on_look = call, on_look
+        self._longest_hold = longest_hold
         self._prepare, self._on_fault, self._on_active = prepare, on_fault, on_active
         self._waiting: set[_Attempt] = set()
         """Those that no loop has begun: who takes one out begins it, and nobody else."""
         self._attempts: dict[int, _Attempt] = {}
         """Those that are not over, by delivery."""
         self._registry = registry
-        self._watch = Watch(registry, on_blocked, on_fault, self._begin_to_turn, self._looked)
+        turning, looked = self._begin_to_turn, self._looked
+        self._watch = Watch(registry, on_blocked, on_fault, turning, looked, most_loops)
         self._active: TurningLoop | None = None
         """The one that hears what comes."""
         self._stopped = asyncio.Event()
@@ -129,26 +137,34 @@ class Loops:
         Where its endpoint blocks one, it waits there for a while: on the next one it would do the
         same to that.
         """
-        for loop in self._watch.loops:
-            if _is_held(loop, endpoint):
-                return loop
-        return self._watch.active
+        blocked = self._blocked_by(endpoint)
+        return blocked[-1] if self._is_held(blocked) else self._watch.active
+
+    def _blocked_by(self, endpoint: str) -> list[TurningLoop]:
+        return [loop for loop in self._watch.loops if loop.blocker == endpoint]
+
+    def _is_held(self, blocked: Sequence[TurningLoop]) -> bool:
+        """Tell whether deliveries of an endpoint wait for the loops that it blocks."""
+        latest = max((loop.blocked_at or 0.0 for loop in blocked), default=-inf)
+        return len(blocked) >= MOST_BLOCKED or monotonic() - latest < self._longest_hold
 
     def _schedule(self, attempt: _Attempt) -> None:
         if attempt.loop.thread is current_thread():
             self._start(attempt, attempt.loop)
         else:
-            with suppress(RuntimeError):  # its loop is closed: the process is about to end
+            with suppress(RuntimeError):  # its loop is closed: another one gets it
                 attempt.loop.loop.call_soon_threadsafe(self._start, attempt, attempt.loop)
 
     def _start(self, attempt: _Attempt, loop: TurningLoop) -> None:
+        if loop.has_ended:  # another one gets it
+            return
         task = loop.loop.create_task(self._run(attempt))
-        loop.tasks.add(task)
+        loop.tasks[task] = attempt.claim.delivery.endpoint
         attempt.task = task
         task.add_done_callback(partial(self._ended, attempt, loop))
 
     def _ended(self, attempt: _Attempt, loop: TurningLoop, task: "asyncio.Task[None]") -> None:
-        loop.tasks.discard(task)
+        del loop.tasks[task]
         if self._attempts.get(attempt.claim.id) is attempt and attempt.task is task:
             del self._attempts[attempt.claim.id]
         if not task.cancelled() and (error := task.exception()):
@@ -174,6 +190,7 @@ class Loops:
         if self._watch.is_needed(loop):
             loop.loop.call_later(LOOK_EVERY, self._turn, loop)
         else:
+            loop.has_ended = True
             loop.loop.stop()
 
     def _hear(self, loop: TurningLoop) -> None:
@@ -189,16 +206,16 @@ class Loops:
         moved = [
             attempt
             for attempt in self._waiting.copy()
-            if attempt.loop.is_blocked
-            and attempt.loop is not active
-            and not _is_held(attempt.loop, attempt.claim.delivery.endpoint)
+            if attempt.loop is not active and self._must_move(attempt)
         ]
         for attempt in sorted(moved, key=lambda attempt: attempt.claim.id):
-            attempt.loop = active
+            attempt.loop = self._loop_for(attempt.claim.delivery.endpoint)
             self._schedule(attempt)
 
-
-def _is_held(loop: TurningLoop, endpoint: str) -> bool:
-    """Tell whether deliveries of an endpoint wait for a loop that it blocks."""
-    is_new = loop.blocked_at is not None and monotonic() - loop.blocked_at < LONGEST_HOLD
-    return loop.blocker == endpoint and is_new
+    def _must_move(self, attempt: _Attempt) -> bool:
+        """Tell whether an attempt would wait in vain, or too long, where it is to begin."""
+        if attempt.loop.has_ended:
+            return True
+        blocked = self._blocked_by(attempt.claim.delivery.endpoint)
+        is_there = attempt.loop in blocked
+        return attempt.loop.is_blocked and not (is_there and self._is_held(blocked))

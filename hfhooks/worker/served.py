@@ -110,7 +110,7 @@ class _Served:
             calls,
             registry,
             prepare=make_room,
-            on_blocked=lambda why: control.report(BLOCKED, why=redact(why)),
+            on_blocked=self._blocked,
             on_active=lambda loop: control.attach(loop, self._take),
             on_fault=end_by,
             on_look=self._looked,
@@ -137,6 +137,9 @@ class _Served:
         """Send what a loop has said in the turn in which it was blocked."""
         self._calls.let_go()
         self._control.flush()
+
+    def _blocked(self, why: str, is_worn_out: bool) -> None:
+        self._control.report(BLOCKED, why=redact(why), is_worn_out=is_worn_out)
 
     def _take(self, frame: Frame, sock: Callable[[], socket.socket]) -> None:
         if frame.kind == ATTEMPT:

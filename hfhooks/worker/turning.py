@@ -14,7 +14,7 @@ from hfhooks.script.registry import Registry
 from hfhooks.tasks import new_event_loop
 from hfhooks.tracebacks import is_users
 
-__all__ = ["LOOK_EVERY", "TurningLoop", "Watch"]
+__all__ = ["LOOK_EVERY", "MOST_LOOPS", "TurningLoop", "Watch"]
 
 LOOP = (__name__.partition(".")[0], "__main__", "asyncio", "runpy", "selectors", "threading")
 """Packages, and modules, that are on the stack of an event loop which has nothing to do."""
@@ -24,7 +24,8 @@ LONGEST_PAUSE = 30.0
 """Seconds between two of them after faults of ours; each time twice as long."""
 STILL = 0.5
 """Seconds after which a loop that does not turn is blocked."""
-MOST_LOOPS = 16
+MOST_LOOPS = 64
+"""Loops, those included that are retired and have something to do."""
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +41,11 @@ class TurningLoop:
     """When it was found to be blocked, if it is."""
     blocker: str | None = None
     """The endpoint that blocks it, if that is known."""
-    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    tasks: dict["asyncio.Task[None]", str] = field(default_factory=dict)
+    """The calls of handlers that are going on, with their endpoints."""
     is_retired: bool = False
+    has_ended: bool = False
+    """It turns no more: nothing can begin there."""
 
     @property
     def frame(self) -> FrameType | None:
@@ -56,24 +60,28 @@ class TurningLoop:
 class Watch:
     """A thread that looks at the loops, starts another where all are blocked, and retires it.
 
-    `on_blocked` hears, in that thread, what blocks a loop, once, and `on_fault` what has ended
-    another one, in its thread; `begin_to_turn` is called on the thread of each loop when it begins,
-    and `looked` in that of the watch after each look.
+    `on_blocked` hears, in that thread, what blocks a loop, once, and whether it was one too many:
+    there are `most_loops` at most. `on_fault` hears what has ended another one, in its thread;
+    `begin_to_turn` is called on the thread of each loop when it begins, and `looked` in that of the
+    watch after each look.
     """
 
     def __init__(
         self,
         registry: Registry,
-        on_blocked: Callable[[str], None],
+        on_blocked: Callable[[str, bool], None],
         on_fault: Callable[[BaseException], None],
         begin_to_turn: Callable[[TurningLoop], None],
         looked: Callable[[], None],
+        most_loops: int,
     ) -> None:
         self.loops: list[TurningLoop] = []
         """Those that handlers may be called on, the first one first."""
         self._registry = registry
         self._on_blocked, self._on_fault = on_blocked, on_fault
         self._begin_to_turn, self._looked = begin_to_turn, looked
+        self._most_loops = most_loops
+        self._is_worn_out = False
         self._retired: list[TurningLoop] = []
         self._said: set[str] = set()
         self._has_ended = Event()
@@ -119,8 +127,6 @@ class Watch:
                 try:
                     self._look(now)
                     pause = LOOK_EVERY
-                except (OSError, RuntimeError):  # no files, no threads: the next time
-                    pass
                 except Exception:
                     log.exception("a fault in watching the event loops:")
                     pause = min(2 * pause, LONGEST_PAUSE)
@@ -130,16 +136,35 @@ class Watch:
         for loop in self.loops:
             is_still = now - loop.turned_at > STILL and not _rests(loop.frame)
             if is_still and not loop.is_blocked:
-                loop.blocker, where = self._blocker(loop.frame)
+                loop.blocker, where = self._blocker(loop)
                 loop.blocked_at = now
                 self._say(loop.blocker, where)
             elif not is_still:
                 loop.blocked_at = loop.blocker = None
-        if all(loop.is_blocked for loop in self.loops) and len(self.loops) < MOST_LOOPS:
-            self.loops.append(self._another())
-        elif len(self.loops) > 1 and not self.first.is_blocked:
-            self._retire(self.loops[1:])
+        self._retired = [loop for loop in self._retired if loop.thread.is_alive()]
+        if all(loop.is_blocked for loop in self.loops):
+            self._add()
+        elif not self.first.is_blocked:
+            # What is blocked stays, so that is known how many loops an endpoint blocks.
+            self._retire([loop for loop in self.loops[1:] if not loop.is_blocked])
         self._looked()
+
+    def _add(self) -> None:
+        """Start another loop, or say that there can be none."""
+        why = ""
+        if len(self.all) < self._most_loops:
+            try:
+                self.loops.append(self._another())
+            except (OSError, RuntimeError) as error:  # no files, no threads
+                why = f" ({error})"
+            else:
+                return
+        if not self._is_worn_out:
+            self._is_worn_out = True
+            names = sorted({loop.blocker for loop in self.loops if loop.blocker})
+            by = f" by {', '.join(names)}" if names else ""
+            what = f"all event loops are blocked{by}, and no more of them can be had{why}"
+            self._on_blocked(f"{what}: until one goes on, no handler begins in this worker.", True)
 
     def _another(self) -> TurningLoop:
         """Start a loop in a thread of its own."""
@@ -157,15 +182,19 @@ class Watch:
 
         loop.thread = Thread(target=turn, name="hfhooks-loop", daemon=True)
         loop.loop.call_soon(self._begin_to_turn, loop)
-        loop.thread.start()
+        try:
+            loop.thread.start()
+        except RuntimeError:
+            loop.loop.close()
+            raise
         return loop
 
     def _retire(self, loops: list[TurningLoop]) -> None:
         """End loops when what they have begun is over; what handlers left there goes on."""
-        self._retired = [loop for loop in self._retired if loop.thread.is_alive()] + loops
         for loop in loops:
             loop.is_retired = True
             self.loops.remove(loop)
+            self._retired.append(loop)
 
     def _say(self, endpoint: str | None, where: str | None) -> None:
         """Say once what blocks a loop."""
@@ -176,13 +205,20 @@ class Watch:
         at = f" ({where})" if endpoint and where else ""
         self._on_blocked(
             f"{what}{at} blocks the event loop; the other handlers go on beside it. A handler "
-            "that waits or computes without `await` should be `def`: it then runs in a thread."
+            "that waits or computes without `await` should be `def`: it then runs in a thread.",
+            False,
         )
 
-    def _blocker(self, frame: FrameType | None) -> tuple[str | None, str | None]:
-        """Return the endpoint that a thread is in, and the innermost place that is the user's."""
+    def _blocker(self, loop: TurningLoop) -> tuple[str | None, str | None]:
+        """Return the endpoint that blocks a loop, and the innermost place that is the user's.
+
+        It may do so by its handler, or by what goes with a call of that: dependencies, background
+        tasks.
+        """
         names = {each.code: each.endpoint.name for each in self._registry.registrations.values()}
-        where = name = None
+        task = asyncio.current_task(loop.loop)
+        name = loop.tasks.get(task) if task else None
+        where, frame = None, loop.frame
         while frame:
             if where is None and is_users(frame.f_code.co_filename):
                 where = place(frame.f_code.co_filename, frame.f_lineno)

@@ -1,14 +1,21 @@
 """Handlers that block the event loop, and those that go on beside them."""
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from hfhooks.model.delivery import Claim, Recorded
+from hfhooks.model.ending import Ending
+from hfhooks.script.registry import Registry
+from hfhooks.worker.loops import MOST_BLOCKED, Answered, Loops
 from tests.harness import Server, payload_bytes, request, wait_until
 
 PULL = payload_bytes("pr_create_v3_docs")
@@ -275,3 +282,182 @@ def test_a_loop_that_only_waits_is_not_blocked(server: Server) -> None:
     server.post("waits", PULL)
     wait_until(lambda: done(server, "waits"))
     assert "blocks the event loop" not in server.stderr
+
+
+class Rig:
+    """Loops in a thread of their own; a handler blocks until it is let go, one of `free` never."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.begun: list[int] = []
+        self.said: list[tuple[str, bool]] = []
+        self.looks = 0
+        self._go: dict[int, Event] = {}
+        self._ids = count(1)
+        self.loops = Loops(
+            self._call,
+            Registry(is_served=True),
+            prepare=lambda: None,
+            on_blocked=lambda *said: self.said.append(said),
+            on_fault=lambda error: self.said.append((repr(error), True)),
+            on_look=self._looked,
+            longest_hold=0.0,
+            **limits,
+        )
+        self._thread = Thread(target=lambda: asyncio.run(self.loops.serve()))
+        self._thread.start()
+        self.pass_by(1)
+
+    def take(self, endpoint: str) -> int:
+        id = next(self._ids)
+        self._go[id] = Event()
+        claim = Claim(id, Recorded(endpoint, 0.0, "", (), b""), 1, "")
+        self.loops.take(claim, None, lambda ending: None)
+        return id
+
+    def let_go(self, *ids: int) -> None:
+        for id in ids or list(self._go):
+            self._go[id].set()
+
+    def begins(self, id: int) -> None:
+        wait_until(lambda: id in self.begun)
+
+    def pass_by(self, looks: int) -> None:
+        """Wait until so many more looks were had at the loops."""
+        enough = self.looks + looks
+        wait_until(lambda: self.looks >= enough, timeout=30)
+
+    def end(self) -> None:
+        self.let_go()
+        self.loops.stop()
+        self._thread.join()
+
+    async def _call(self, claim: Claim, secret: str | None, answered: Answered) -> None:
+        self.begun.append(claim.id)
+        if claim.delivery.endpoint != "free":
+            self._go[claim.id].wait()
+        answered(Ending("answered", 200))
+
+    def _looked(self) -> None:
+        self.looks += 1
+
+
+@pytest.fixture
+def rig() -> Iterator[Callable[..., Rig]]:
+    rigs: list[Rig] = []
+
+    def begin(**limits: Any) -> Rig:
+        rigs.append(Rig(**limits))
+        return rigs[-1]
+
+    yield begin
+    for each in rigs:
+        each.end()
+
+
+def test_an_endpoint_blocks_a_few_loops_and_no_more(rig: Callable[..., Rig]) -> None:
+    one = rig()
+    blocking = [one.take("a") for _ in range(MOST_BLOCKED + 3)]
+    wait_until(lambda: len(one.begun) == MOST_BLOCKED, timeout=20)
+    one.pass_by(20)
+    for _ in range(3):
+        one.begins(one.take("free"))
+    blocking.append(one.take("a"))
+    one.pass_by(10)
+    assert sum(id in blocking for id in one.begun) == MOST_BLOCKED
+    assert not any(is_worn_out for _, is_worn_out in one.said)
+
+
+def test_what_waits_for_its_endpoints_loops_begins_when_one_goes_on(
+    rig: Callable[..., Rig],
+) -> None:
+    one = rig()
+    blocking = [one.take("a") for _ in range(MOST_BLOCKED + 2)]
+    wait_until(lambda: len(one.begun) == MOST_BLOCKED, timeout=20)
+    one.pass_by(10)
+    for number in (1, 2):
+        one.let_go(one.begun[number])
+        wait_until(lambda: len(one.begun) == MOST_BLOCKED + number, timeout=20)  # noqa: B023
+    assert sorted(one.begun) == blocking
+
+
+def test_loops_that_are_blocked_count_also_when_the_first_goes_on(rig: Callable[..., Rig]) -> None:
+    one = rig()
+    first = one.take("first")
+    one.begins(first)
+    one.pass_by(10)
+    for _ in range(MOST_BLOCKED):
+        one.begins(one.take("a"))
+        one.pass_by(10)
+    one.let_go(first)
+    one.begins(one.take("free"))
+    held = one.take("a")
+    one.pass_by(10)
+    assert held not in one.begun
+    one.begins(one.take("free"))
+
+
+def test_when_no_more_can_be_had_that_is_said_once(rig: Callable[..., Rig]) -> None:
+    one = rig(most_loops=3)
+    blocking = [one.take(name) for name in ("a", "b", "c")]
+    wait_until(lambda: sorted(one.begun) == blocking)
+    wait_until(lambda: any(is_worn_out for _, is_worn_out in one.said))
+    waits = one.take("free")
+    one.pass_by(10)
+    assert waits not in one.begun
+    [said] = [why for why, is_worn_out in one.said if is_worn_out]
+    assert said == (
+        "all event loops are blocked by a, b, c, and no more of them can be had: until one goes "
+        "on, no handler begins in this worker."
+    )
+    one.let_go(blocking[0])
+    one.begins(waits)
+
+
+def test_a_worker_that_can_have_no_more_says_so(
+    script: Callable[..., Path], start: Callable[..., Server], tmp_path: Path
+) -> None:
+    text = """
+import os, resource, time
+from pathlib import Path
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint
+async def blocks():
+    used = len(os.listdir("/proc/self/fd"))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, most))
+    while not (Path(__file__).parent / "go").exists():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+"""
+    server = start(script(text), "--wait", "0.05")
+    server.post("blocks", PULL)
+    wait_until(lambda: "note: all event loops are blocked by blocks" in server.stderr)
+    assert "(Too many open files)" in server.stderr or "[Errno 24]" in server.stderr
+    (tmp_path / "go").touch()
+    wait_until(lambda: done(server, "blocks"))
+
+
+def test_background_tasks_that_block_are_their_endpoints(
+    script: Callable[..., Path], start: Callable[..., Server], tmp_path: Path
+) -> None:
+    text = (
+        SCRIPT
+        + """
+from fastapi import BackgroundTasks
+
+async def train():
+    until("go")
+
+@webhook_endpoint
+async def trains(tasks: BackgroundTasks):
+    tasks.add_task(train)
+    return "started"
+"""
+    )
+    server = start(script(text), "--wait", "0.05")
+    assert server.post("trains", PULL).json() == "started"  # before the loop is blocked
+    wait_until(lambda: re.search(r"note: trains \(.*\) blocks the event loop", server.stderr))
+    server.post("plain", PULL)
+    wait_until(lambda: done(server, "plain"))
+    (tmp_path / "go").touch()
