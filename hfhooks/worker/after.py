@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -14,14 +15,19 @@ from typing import Any
 from hfhooks.errors import Fault
 from hfhooks.model.ending import Ending, failed_by
 
-__all__ = ["Held", "Room"]
+__all__ = ["HELD", "TURNS", "Held", "Room"]
+
+TURNS = 16
+"""Turns of a loop in which a call may end that leaves nothing; each middleware takes some."""
+HELD: "ContextVar[Held | None]" = ContextVar("held", default=None)
+"""The answer of the call that is going on."""
 
 
 class Held:
-    """An answer that waits for the end of its call, or for the next turn of the loop.
+    """An answer that waits for the end of its call, or a few turns of the loop.
 
     By then is known whether something is left to be done, such as background tasks: a call that
-    leaves nothing ends in the turn in which it answers.
+    leaves nothing ends as soon as it has answered.
     """
 
     def __init__(self, answered: Callable[[Ending], None]) -> None:
@@ -38,12 +44,18 @@ class Held:
         if not self.is_answered:
             self.is_answered = True
             self._held.append(ending)
-            asyncio.get_running_loop().call_soon(self.let_go)
+            self._wait(TURNS)
 
     def at_once(self, ending: Ending) -> None:
         """Take the answer of a call that leaves nothing to be done."""
         self.is_answered = True
         self._answer(ending)
+
+    def _wait(self, turns: int) -> None:
+        if turns and self._held:
+            asyncio.get_running_loop().call_soon(self._wait, turns - 1)
+        else:
+            self.let_go()
 
     def let_go(self, pending_after: bool = True) -> None:
         """Let out the answer if it still waits, in whatever thread."""
@@ -79,7 +91,8 @@ class Room:
         """Run background tasks as soon as there is a place for them."""
         if not getattr(background, "tasks", True):  # there may be any, and there are none
             return
-        await asyncio.sleep(0)  # they may block the loop, and the answer goes first
+        if held := HELD.get():
+            held.let_go()  # they may block the loop, and the answer goes first
         await self._take_place()
         try:
             await background()

@@ -20,7 +20,7 @@ from hfhooks.model.json_text import mended
 from hfhooks.script.author import Delivery
 from hfhooks.tasks import in_thread
 from hfhooks.tracebacks import users_traceback
-from hfhooks.worker.after import Held
+from hfhooks.worker.after import HELD, Held
 from hfhooks.worker.direct import Direct
 from hfhooks.worker.endings import DELIVERY, ending_of, reasons
 from hfhooks.worker.loops import Answered
@@ -60,6 +60,7 @@ class Calls:
         """Call a handler, and return when all that it left to be done is done too."""
         held = Held(answered)
         self._held.add(held)
+        HELD.set(held)
         try:
             direct = self._direct.get(claim.delivery.endpoint)
             if direct is None or not await self._directly(direct, claim, held):

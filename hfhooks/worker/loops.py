@@ -8,11 +8,10 @@ deliveries then wait for one of these, so that there is one for the others.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from threading import current_thread
 from time import monotonic
 from typing import TypeAlias
@@ -22,16 +21,12 @@ from hfhooks.model.ending import Ending
 from hfhooks.script.registry import Registry
 from hfhooks.worker.handlers import is_async
 from hfhooks.worker.leftovers import Leftovers
-from hfhooks.worker.turning import LOOK_EVERY, MOST_LOOPS, TurningLoop, Watch
+from hfhooks.worker.turning import LONGEST_HOLD, LOOK_EVERY, MOST_LOOPS, TurningLoop, Watch
 
 __all__ = ["Answered", "Call", "Loops"]
 
 CHECK_EVERY = 0.01
 """Seconds between two looks whether all is over."""
-LONGEST_HOLD = 10.0
-"""Seconds after which the other deliveries of an endpoint that blocks a loop are begun."""
-MOST_BLOCKED = 4
-"""Loops that one endpoint may block."""
 Answered: TypeAlias = Callable[[Ending], None]
 Call: TypeAlias = Callable[[Claim, str | None, Answered], Awaitable[None]]
 """Calls a handler, and returns when all that it left to be done is done too."""
@@ -70,7 +65,6 @@ class Loops:
         longest_hold: float = LONGEST_HOLD,
     ) -> None:
         self._call, self._on_look = call, on_look
-        self._longest_hold = longest_hold
         self._prepare, self._on_fault, self._on_active = prepare, on_fault, on_active
         self._waiting: set[_Attempt] = set()
         """Those that no loop has begun: who takes one out begins it, and nobody else."""
@@ -78,7 +72,9 @@ class Loops:
         """Those that are not over, by delivery."""
         self._registry = registry
         turning, looked = self._begin_to_turn, self._looked
-        self._watch = Watch(registry, on_blocked, on_fault, turning, looked, most_loops)
+        self._watch = Watch(
+            registry, on_blocked, on_fault, turning, looked, most_loops, longest_hold
+        )
         self._active: TurningLoop | None = None
         """The one that hears what comes."""
         self._stopped = asyncio.Event()
@@ -137,16 +133,7 @@ class Loops:
         Where its endpoint blocks one, it waits there for a while: on the next one it would do the
         same to that.
         """
-        blocked = self._blocked_by(endpoint)
-        return blocked[-1] if self._is_held(blocked) else self._watch.active
-
-    def _blocked_by(self, endpoint: str) -> list[TurningLoop]:
-        return [loop for loop in self._watch.loops if loop.blocker == endpoint]
-
-    def _is_held(self, blocked: Sequence[TurningLoop]) -> bool:
-        """Tell whether deliveries of an endpoint wait for the loops that it blocks."""
-        latest = max((loop.blocked_at or 0.0 for loop in blocked), default=-inf)
-        return len(blocked) >= MOST_BLOCKED or monotonic() - latest < self._longest_hold
+        return self._watch.held_by(endpoint) or self._watch.active
 
     def _schedule(self, attempt: _Attempt) -> None:
         if attempt.loop.thread is current_thread():
@@ -216,6 +203,6 @@ class Loops:
         """Tell whether an attempt would wait in vain, or too long, where it is to begin."""
         if attempt.loop.has_ended:
             return True
-        blocked = self._blocked_by(attempt.claim.delivery.endpoint)
-        is_there = attempt.loop in blocked
-        return attempt.loop.is_blocked and not (is_there and self._is_held(blocked))
+        endpoint = attempt.claim.delivery.endpoint
+        is_its_own = attempt.loop.blocker == endpoint
+        return attempt.loop.is_blocked and not (is_its_own and self._watch.held_by(endpoint))

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from threading import Event, Thread, current_thread
 from time import monotonic
 from types import FrameType
@@ -14,7 +15,7 @@ from hfhooks.script.registry import Registry
 from hfhooks.tasks import new_event_loop
 from hfhooks.tracebacks import is_users
 
-__all__ = ["LOOK_EVERY", "MOST_LOOPS", "TurningLoop", "Watch"]
+__all__ = ["LONGEST_HOLD", "LOOK_EVERY", "MOST_BLOCKED", "MOST_LOOPS", "TurningLoop", "Watch"]
 
 LOOP = (__name__.partition(".")[0], "__main__", "asyncio", "runpy", "selectors", "threading")
 """Packages, and modules, that are on the stack of an event loop which has nothing to do."""
@@ -24,6 +25,10 @@ LONGEST_PAUSE = 30.0
 """Seconds between two of them after faults of ours; each time twice as long."""
 STILL = 0.5
 """Seconds after which a loop that does not turn is blocked."""
+LONGEST_HOLD = 10.0
+"""Seconds after which the other deliveries of an endpoint that blocks a loop are begun."""
+MOST_BLOCKED = 4
+"""Loops that one endpoint may block."""
 MOST_LOOPS = 64
 """Loops, those included that are retired and have something to do."""
 log = logging.getLogger(__name__)
@@ -61,9 +66,10 @@ class Watch:
     """A thread that looks at the loops, starts another where all are blocked, and retires it.
 
     `on_blocked` hears, in that thread, what blocks a loop, once, and whether it was one too many:
-    there are `most_loops` at most. `on_fault` hears what has ended another one, in its thread;
-    `begin_to_turn` is called on the thread of each loop when it begins, and `looked` in that of the
-    watch after each look.
+    there are `most_loops` at most. Deliveries of an endpoint that blocks one are held for
+    `longest_hold` seconds, and as long as it blocks `MOST_BLOCKED` of them. `on_fault` hears what
+    has ended another loop, in its thread; `begin_to_turn` is called on the thread of each loop when
+    it begins, and `looked` in that of the watch after each look.
     """
 
     def __init__(
@@ -74,13 +80,14 @@ class Watch:
         begin_to_turn: Callable[[TurningLoop], None],
         looked: Callable[[], None],
         most_loops: int,
+        longest_hold: float,
     ) -> None:
         self.loops: list[TurningLoop] = []
         """Those that handlers may be called on, the first one first."""
         self._registry = registry
         self._on_blocked, self._on_fault = on_blocked, on_fault
         self._begin_to_turn, self._looked = begin_to_turn, looked
-        self._most_loops = most_loops
+        self._most_loops, self._longest_hold = most_loops, longest_hold
         self._is_worn_out = False
         self._retired: list[TurningLoop] = []
         self._said: set[str] = set()
@@ -99,6 +106,13 @@ class Watch:
     def active(self) -> TurningLoop:
         """The loop that turns, or the last one where none does."""
         return next((loop for loop in self.loops if not loop.is_blocked), self.loops[-1])
+
+    def held_by(self, endpoint: str) -> TurningLoop | None:
+        """Return the loop that deliveries of an endpoint wait for, which blocks it, if they do."""
+        blocked = [loop for loop in self.loops if loop.blocker == endpoint]
+        latest = max((loop.blocked_at or 0.0 for loop in blocked), default=-inf)
+        is_held = len(blocked) >= MOST_BLOCKED or monotonic() - latest < self._longest_hold
+        return blocked[-1] if is_held else None
 
     def begin(self, first: asyncio.AbstractEventLoop) -> None:
         """Look at this loop, which is that of this thread, and at those that come."""

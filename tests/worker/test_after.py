@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 from fastapi import BackgroundTasks, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
-from hfhooks import webhook_endpoint
+from hfhooks import WebhooksServer, webhook_endpoint
 from hfhooks.journal import open_reading, url_of
 from hfhooks.model.delivery import Wanted
 from hfhooks.model.ending import CRASHED, CUT_OFF, INTERRUPTED, LOST, Ending
 from hfhooks.script.registry import Registry, collecting
-from hfhooks.worker.after import Held, Room
+from hfhooks.worker.after import TURNS, Held, Room
 from hfhooks.worker.app import build
 from tests.harness import Server, polled, request, until, wait_until
 from tests.worker.calling import PULL, called
@@ -73,7 +73,7 @@ async def test_an_answer_whose_call_goes_on_leaves_something() -> None:
     held = Held(endings.append)
     held(Ending("answered", 201))
     held(GOOD)  # the first one counts
-    await polled()
+    await until(lambda: endings)
     held.let_go(pending_after=False)
     assert [(each.status, each.pending_after) for each in endings] == [(201, True)]
 
@@ -188,7 +188,8 @@ async def test_what_a_handler_adds_is_left_if_there_is_something(
 async def test_what_a_dependency_does_after_the_answer_is_left(registry: Registry) -> None:
     async def dependency() -> AsyncIterator[int]:
         yield 1
-        await polled()
+        for _ in range(2 * TURNS):
+            await asyncio.sleep(0)
 
     @webhook_endpoint("/h")
     async def handler(request: Request, one: int = Depends(dependency)) -> int:
@@ -197,6 +198,27 @@ async def test_what_a_dependency_does_after_the_answer_is_left(registry: Registr
     app, _ = build(registry)
     result = await called(app, "h", b"{}")
     assert result.ending.pending_after and result.done == [1]
+
+
+@pytest.mark.parametrize("uses_direct", [True, False])
+async def test_middleware_and_streams_leave_nothing(registry: Registry, uses_direct: bool) -> None:
+    server = WebhooksServer()
+
+    @server.fastapi_app.middleware("http")
+    async def passes(request: Request, call_next: Callable[..., Any]) -> Any:
+        return await call_next(request)
+
+    @webhook_endpoint("/plain")
+    def plain(payload: dict[str, Any]) -> dict[str, int]:
+        return {"a": 1}
+
+    @webhook_endpoint("/streams")
+    def streams(payload: dict[str, Any]) -> Any:
+        return StreamingResponse(iter("1"))
+
+    app, _ = build(registry)
+    for name in ("plain", "streams"):
+        assert not (await called(app, name, b"{}", uses_direct=uses_direct)).ending.pending_after
 
 
 SCRIPT = """
@@ -252,7 +274,7 @@ def begun(folder: Path) -> int:
     return len(list(folder.glob("began *")))
 
 
-@pytest.mark.parametrize("end", ["worker", "save", "stop", "server"])
+@pytest.mark.parametrize("end", ["worker", "stop", "server"])
 def test_what_is_cut_off_has_failed_for_that_reason(
     start: Start, script: Script, tmp_path: Path, end: str
 ) -> None:

@@ -15,7 +15,8 @@ import pytest
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
 from hfhooks.script.registry import Registry
-from hfhooks.worker.loops import MOST_BLOCKED, Answered, Loops
+from hfhooks.worker.loops import Answered, Loops
+from hfhooks.worker.turning import MOST_BLOCKED
 from tests.harness import Server, payload_bytes, request, wait_until
 
 PULL = payload_bytes("pr_create_v3_docs")
@@ -303,7 +304,7 @@ class Rig:
             longest_hold=0.0,
             **limits,
         )
-        self._thread = Thread(target=lambda: asyncio.run(self.loops.serve()))
+        self._thread = Thread(target=lambda: asyncio.run(self.loops.serve(print)))
         self._thread.start()
         self.pass_by(1)
 
@@ -455,7 +456,7 @@ async def trains(tasks: BackgroundTasks):
     return "started"
 """
     )
-    server = start(script(text), "--wait", "0.05")
+    server = start(script(text))
     assert server.post("trains", PULL).json() == "started"  # before the loop is blocked
     wait_until(lambda: re.search(r"note: trains \(.*\) blocks the event loop", server.stderr))
     server.post("plain", PULL)
