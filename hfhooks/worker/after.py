@@ -30,20 +30,27 @@ class Held:
     leaves nothing ends as soon as it has answered.
     """
 
-    def __init__(self, answered: Callable[[Ending], None]) -> None:
+    __slots__ = ("_all", "_answered", "_held", "fault", "is_answered", "pending_after")
+
+    def __init__(
+        self, answered: Callable[[Ending], None], all_held: "set[Held] | None" = None
+    ) -> None:
         self.is_answered = False
         self.pending_after = False
         """It went out while the call went on."""
         self.fault: Exception | None = None
         """Why nothing can be answered at all."""
         self._answered = answered
-        self._held: deque[Ending] = deque()
+        self._all = all_held
+        self._held: list[Ending] = []
 
     def __call__(self, ending: Ending) -> None:
         """Take the answer, on the loop of the call; the first one counts."""
         if not self.is_answered:
             self.is_answered = True
             self._held.append(ending)
+            if self._all is not None:
+                self._all.add(self)
             self._wait(TURNS)
 
     def at_once(self, ending: Ending) -> None:
@@ -59,8 +66,12 @@ class Held:
 
     def let_go(self, pending_after: bool = True) -> None:
         """Let out the answer if it still waits, in whatever thread."""
-        with suppress(IndexError):
-            ending = self._held.popleft()
+        if not self._held:
+            return
+        with suppress(IndexError):  # another thread has
+            ending = self._held.pop()
+            if self._all is not None:
+                self._all.discard(self)
             self.pending_after = ending.pending_after = pending_after
             self._answer(ending)
 

@@ -53,14 +53,12 @@ class Calls:
         self._direct, self._served = direct, served
         self._on_late = on_late
         self._held: set[Held] = set()
-        """The answers of the calls that are going on."""
+        """The answers that wait."""
         self._fastapi: Any = None
 
     async def __call__(self, claim: Claim, secret: str | None, answered: Answered) -> None:
         """Call a handler, and return when all that it left to be done is done too."""
-        held = Held(answered)
-        self._held.add(held)
-        HELD.set(held)
+        held = Held(answered, self._held)
         try:
             direct = self._direct.get(claim.delivery.endpoint)
             if direct is None or not await self._directly(direct, claim, held):
@@ -68,7 +66,6 @@ class Calls:
         except Exception as error:  # noqa: BLE001 # a fault of ours: the handler's are answered
             held(failed_by(Fault("calling a handler", error)))
         finally:
-            self._held.discard(held)
             held.let_go(pending_after=False)
             if held.pending_after:
                 self._on_late(delivery_of(claim), None)
@@ -101,6 +98,7 @@ class Calls:
             if _is_plain(value):
                 held.at_once(ending_of_json(value))
             else:
+                HELD.set(held)
                 await (await self._rendering()).send(value, direct.room, held)
         except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if held.is_answered:
@@ -145,6 +143,7 @@ class _Exchange:
 
     async def answer_by(self, app: "ASGIApp") -> None:
         """Call an application for the answer; it may go on after that."""
+        HELD.set(self._held)
         try:
             await app(self._scope, self._receive, self._collected.send)
         except BaseException as error:  # noqa: BLE001 # middleware raises again what it has answered
