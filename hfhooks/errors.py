@@ -100,6 +100,10 @@ class JournalFull(JournalError):
     exit_code = 5
 
 
+class BacklogFull(JournalFull):
+    """Too much waits for the handlers of an endpoint, for now."""
+
+
 class JournalAway(JournalError):
     """Another program has the journal locked, for now."""
 

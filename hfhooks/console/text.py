@@ -62,8 +62,8 @@ class Notes:
                 self._progress(text)
             case Failed(error):
                 say_error(self._screen, error)
-            case Full(reason):
-                self._full(reason)
+            case Full(reason, endpoint):
+                self._full(reason, f"deliveries to {endpoint}" if endpoint else "deliveries")
             case Broken(error, has_worker):
                 say_error(self._screen, error)
                 goes_on = "the version before goes on" if has_worker else "deliveries are kept"
@@ -82,9 +82,9 @@ class Notes:
         else:
             say_note(self._screen, text)
 
-    def _full(self, reason: str | None) -> None:
-        refused = "Until that changes deliveries are refused, which the Hub counts."
-        text = f"{reason} {refused}" if reason else "deliveries are accepted again."
+    def _full(self, reason: str | None, deliveries: str) -> None:
+        refused = f"Until that changes {deliveries} are refused, which the Hub counts."
+        text = f"{reason} {refused}" if reason else f"{deliveries} are accepted again."
         say_note(self._screen, text)
 
 

@@ -10,13 +10,14 @@ from hfhooks.gateway.admission import Admission
 from hfhooks.gateway.exchange import Exchange
 from hfhooks.gateway.kept import Kept
 from hfhooks.gateway.paths import STARTING, Paths
+from hfhooks.gateway.turned_away import TurnedAway
 from hfhooks.http.limits import MOST_CONNECTIONS
 from hfhooks.http.messages import Answer, Request, json_answer, refused
 from hfhooks.http.passage import Passed, Site
 from hfhooks.journal import Journal
 from hfhooks.model.condition import Condition
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.happenings import Full, Happening, Refused
+from hfhooks.model.happenings import Happening, Refused
 from hfhooks.model.headers import TOKEN_HEADER
 from hfhooks.model.host import Host
 from hfhooks.model.receive import check_media_type
@@ -63,11 +64,10 @@ class Gateway:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._probe = probe
-        self.is_full = False
-        """Deliveries are turned away, and everybody was told so."""
         self._admission = Admission(now, address)
         self.reached_at(url, public_url)
         self.journal, self.host, self.tell, self.now = journal, host, tell, now
+        self.turned_away = TurnedAway(tell)
         self.kept = Kept(wait, most_kept)
         self._token = token
         self._is_ready = is_ready
@@ -90,11 +90,9 @@ class Gateway:
     def journal_became(self, condition: Condition) -> None:
         """Say that deliveries are refused while the journal is away, and when it is back."""
         if condition.state == "away":
-            self.is_full = True
-            self.tell(Full(str(condition.error)))
-        elif condition.state == "healthy" and self.is_full:
-            self.is_full = False
-            self.tell(Full(None))
+            self.turned_away.begin(str(condition.error))
+        elif condition.state == "healthy":
+            self.turned_away.end(None)
 
     def stop(self) -> None:
         """Accept no further delivery."""

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from hfhooks.errors import Fault, JournalError, JournalFault, JournalFull
+from hfhooks.errors import BacklogFull, Fault, JournalError, JournalFault, JournalFull
 from hfhooks.gateway.answers import accepted, for_owner, with_outcome
 from hfhooks.gateway.kept import Kept
+from hfhooks.gateway.turned_away import TurnedAway
 from hfhooks.http.messages import Answer, Request
 from hfhooks.journal import Journal
 from hfhooks.model.delivery import Claim, Recorded, Stored, Verdict
 from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
-from hfhooks.model.happenings import Duplicate, Full, Happening, Ignored
+from hfhooks.model.happenings import Duplicate, Happening, Ignored
 from hfhooks.model.headers import ORIGIN_HEADER
 from hfhooks.model.host import Host, Turn
 from hfhooks.model.receive import receive
@@ -33,7 +34,7 @@ class Surroundings(Protocol):
     tell: Callable[[Happening], None]
     now: Callable[[], float]
     kept: Kept
-    is_full: bool
+    turned_away: TurnedAway
 
     def refuse(self, request: Request, refusal: Refusal) -> None: ...
 
@@ -119,9 +120,8 @@ class Exchange:
         if not sender:
             self._answer(accepted(stored.id, stored.status), stored.status)
             self._tell_what_it_is()
-        if gateway.is_full:
-            gateway.is_full = False
-            gateway.tell(Full(None))
+        if gateway.turned_away:
+            gateway.turned_away.end(None, self._endpoint.name)
 
     def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
         """Answer with the outcome, if it is in time; return the HTTP status of the answer."""
@@ -160,9 +160,9 @@ class Exchange:
         gateway = self.gateway
         if isinstance(error, JournalFault) and gateway.journal.condition.state != "failed":
             raise Fault("recording a delivery", error.error) from error.error
-        if isinstance(error, JournalFull) and not gateway.is_full:
-            gateway.is_full = True
-            gateway.tell(Full(str(error)))
+        if isinstance(error, JournalFull):
+            is_one = isinstance(error, BacklogFull)
+            gateway.turned_away.begin(str(error), self._endpoint.name if is_one else None)
         raise Refusal(503, "unavailable", UNAVAILABLE) from error
 
     @property

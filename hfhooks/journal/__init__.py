@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote, unquote
 
 from hfhooks.errors import JournalError, UsageError
+from hfhooks.journal.backlog import Backlog
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Summary, Verdict, Wanted
 from hfhooks.model.endpoint import Published
@@ -124,6 +125,10 @@ class Journal(Reading, Bench, Protocol):
     def when_changed(self, tell: Callable[[Condition], None]) -> None:
         """Have this called on the loop's thread when its condition is another one."""
 
+    @property
+    def backlog(self) -> Backlog:
+        """What is not finished, and whose deliveries are refused where that is too much."""
+
     def record(
         self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
     ) -> None:
@@ -132,7 +137,8 @@ class Journal(Reading, Bench, Protocol):
         If the Hub has sent it before, to that endpoint, and the earlier one is not failed, ignored
         or cancelled, it is a `duplicate` of that one, also on disk. With `take` it is claimed in
         the same commit. `done` is called once, on the loop's thread, in order of commit, and not
-        before this returns. An outcome that is not known is an error.
+        before this returns. An outcome that is not known is an error. Where the backlog has a
+        refusal, that is the outcome.
         """
 
     async def requeue(self, wanted: Wanted) -> Sequence[int]:

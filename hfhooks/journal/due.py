@@ -23,6 +23,8 @@ class Waiting:
     endpoint: str = field(compare=False)
     is_suspect: bool = field(compare=False, default=False)
     """It ran when a process died; see `Recorded.is_suspect`."""
+    size: int = field(compare=False, default=0)
+    """Bytes of its body."""
     delivery: Recorded | None = field(compare=False, default=None)
     """None where it is to be read first."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from hfhooks.errors import JournalError
 from hfhooks.journal.alarm import Alarm
+from hfhooks.journal.backlog import LIMITS, Backlog, Limits
 from hfhooks.journal.changes import Changes
 from hfhooks.journal.store import Row, Store
 from hfhooks.journal.telling import Telling
@@ -78,7 +79,7 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
         *,
         owner: str = "this host",
         lease: float = LEASE,
-        most_unfinished: int = 10_000,
+        limits: Limits = LIMITS,
         now: Callable[[], float] = time.time,
     ) -> None:
         Telling.__init__(self)
@@ -86,19 +87,24 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
         self.given_up: list[int] = []
         self._owner = owner
         self._lease = lease
-        self._most_unfinished = most_unfinished
+        self._limits = limits
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(lambda: self._tell_due(), now)
         self._store.followers.append(self._hear)
 
+    @property
+    def backlog(self) -> Backlog:
+        return self._store.backlog(self._limits)
+
     def record(
         self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
     ) -> None:
         def recorded() -> Stored | JournalError:
-            self._live()
-            taken_by, most = self._owner if take else None, self._most_unfinished
-            return self._store.record(delivery, taken_by, self._now(), most)
+            self._store.leases[self._owner] = self._now() + self._lease
+            taken_by = self._owner if take else None
+            full = self.backlog.refusal(delivery.endpoint, len(delivery.body))
+            return full or self._store.record(delivery, taken_by, self._now())
 
         self._loop.call_soon(lambda: done(self.condition.error or recorded()))
 
@@ -107,7 +113,7 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
         return any(self._store.due(room, self._now(), in_quarantine=True))
 
     async def claim(self, room: Mapping[str, int], in_quarantine: bool = False) -> Sequence[Claim]:
-        self._live()
+        await self.extend()
         self._store.take_back(self._now())
         claims = self._store.claim(room, self._owner, self._now(), in_quarantine=in_quarantine)
         self._alarm.set(self._store.next_at(self._now()))
@@ -117,7 +123,7 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
         """Do nothing: nobody finds what this one has left."""
 
     async def extend(self) -> None:
-        self._live()
+        self._store.leases[self._owner] = self._now() + self._lease
 
     async def release(self, claims: Sequence[Claim]) -> None:
         self._store.release(claims)
@@ -143,10 +149,6 @@ class MemoryJournal(Telling, MemoryCommands, MemoryReading):
     async def close(self) -> None:
         self._alarm.cancel()
         self._store.followers.remove(self._hear)
-
-    def _live(self) -> None:
-        """Be heard of."""
-        self._store.leases[self._owner] = self._now() + self._lease
 
     def _hear(self, rows: Sequence[Row]) -> None:
         self._changes.tell(row.id for row in rows)

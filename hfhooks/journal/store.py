@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from math import inf
 
-from hfhooks.errors import JournalFull
+from hfhooks.journal.backlog import Backlog, Limits
 from hfhooks.model.delivery import (
     SETTLED,
     SUSPICIOUS,
@@ -103,11 +103,18 @@ class Store:
         for tell in self.followers:
             tell(changed)
 
-    def record(
-        self, delivery: Recorded, taken_by: str | None, now: float, most_unfinished: int
-    ) -> Stored | JournalFull:
-        if sum(row.status in UNFINISHED for row in self.rows.values()) >= most_unfinished:
-            return JournalFull(f"{most_unfinished} deliveries wait for their handlers.")
+    def backlog(self, limits: Limits) -> Backlog:
+        """Return what is not finished."""
+        backlog = Backlog(limits)
+        if self.published:
+            published = [each for some in self.published.values() for each in some]
+            backlog.serve(each.endpoint.name for each in published)
+        for row in self.rows.values():
+            if row.status in UNFINISHED:
+                backlog.add(row.id, row.delivery.endpoint, len(row.delivery.body))
+        return backlog
+
+    def record(self, delivery: Recorded, taken_by: str | None, now: float) -> Stored:
         if earlier := self._earlier(delivery):
             return Stored(earlier.id, "duplicate")
         self.newest = id = self.newest + 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from hfhooks.journal.alarm import Alarm
+from hfhooks.journal.backlog import LIMITS, Backlog, Limits
 from hfhooks.journal.due import Due, Waiting
 from hfhooks.model.delivery import Claim
 
@@ -12,18 +13,22 @@ __all__ = ["Unfinished"]
 class Unfinished:
     """Deliveries that wait, or are taken; `tell_due` is called when one may have become due."""
 
-    def __init__(self, tell_due: Callable[[], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tell_due: Callable[[], None],
+        now: Callable[[], float],
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.backlog = Backlog(limits)
         self._tell_due, self._now = tell_due, now
         self._due = Due()
         self._taken: dict[int, int] = {}
         """The number of the attempt, by delivery; 0 while that is not known."""
         self._alarm = Alarm(tell_due, now)
 
-    def __len__(self) -> int:
-        return len(self._due) + len(self._taken)
-
     def wait(self, waiting: Waiting, is_due: bool = True) -> None:
         """Add a delivery that waits for its turn, or first until it is due."""
+        self.backlog.add(waiting.id, waiting.endpoint, waiting.size)
         self._due.add(waiting, is_due)
         if is_due:
             self._tell_due()
@@ -47,9 +52,10 @@ class Unfinished:
         self._taken.update((each.id, 0) for each in taken)
         return taken
 
-    def hold(self, id: int, number: int) -> None:
-        """Note the number of an attempt at a delivery that is taken."""
-        self._taken[id] = number
+    def hold(self, claim: Claim) -> None:
+        """Note that a delivery is taken, for this attempt."""
+        self._taken[claim.id] = claim.number
+        self.backlog.add(claim.id, claim.delivery.endpoint, len(claim.delivery.body))
 
     def is_taken(self, id: int) -> bool:
         return id in self._taken
@@ -60,6 +66,7 @@ class Unfinished:
 
     def drop(self, id: int) -> None:
         """Remove a delivery, which neither waits nor is taken."""
+        self.backlog.remove(id)
         self._due.remove(id)
         self._taken.pop(id, None)
 

@@ -81,6 +81,8 @@ class Full:
     """Deliveries are turned away, and why; None when they are accepted again."""
 
     reason: str | None
+    endpoint: str | None = None
+    """The one whose deliveries these are, None where all are."""
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,13 @@ def test_turning_senders_away_is_said_and_its_end_too(said: Any) -> None:
     ]
 
 
+def test_an_endpoint_whose_senders_are_turned_away_is_named(said: Any) -> None:
+    assert said(Full("many.", "train"), Full(None, "train")).splitlines() == [
+        "note: many. Until that changes deliveries to train are refused, which the Hub counts.",
+        "note: deliveries to train are accepted again.",
+    ]
+
+
 def test_a_reload_shows_what_has_come_and_gone(said: Any) -> None:
     shown = said(Reloaded(0.048, SERVER, ["/webhooks/new"], ["/webhooks/old"])).splitlines()
     assert shown[0].endswith("⟳  reloaded in 48 ms")

@@ -16,6 +16,7 @@ from hfhooks.errors import DiskError, JournalFull
 from hfhooks.gateway.app import Gateway
 from hfhooks.http.limits import MAX_BODY
 from hfhooks.journal import Journal
+from hfhooks.journal.backlog import Limits
 from hfhooks.journal.memory import MemoryJournal
 from hfhooks.model.condition import Condition
 from hfhooks.model.endpoint import Endpoint
@@ -306,7 +307,7 @@ async def test_no_more_senders_are_kept_than_there_is_room_for(
     assert third.json() == "done"
 
 
-@pytest.mark.parametrize("journal", [{"most_unfinished": 3}], indirect=True)
+@pytest.mark.parametrize("journal", [{"limits": Limits(each=3)}], indirect=True)
 async def test_beyond_so_many_unfinished_deliveries_senders_are_turned_away(
     gateway: Any, reports: Reports
 ) -> None:
@@ -329,7 +330,7 @@ async def test_beyond_so_many_unfinished_deliveries_senders_are_turned_away(
     go_on.set()
     await until(lambda: len(reports.finished) == 3)
     assert (await send()).status_code == 202
-    assert reports.full_because == ["3 deliveries wait for their handlers.", None]
+    assert reports.full_because == ["3 deliveries wait for the handler of slow.", None]
 
 
 @IN_MEMORY

@@ -48,7 +48,9 @@ class Engine:
         self._open.append(journal)
         return journal
 
-    async def succeed(self, journal: Journal, owner: str = "another host") -> Journal:
+    async def succeed(
+        self, journal: Journal, owner: str = "another host", **limits: Any
+    ) -> Journal:
         """Let a host die without a word; return the journal of one that takes over from it."""
         raise NotImplementedError
 
@@ -68,9 +70,11 @@ class MemoryEngine(Engine):
     def _opened(self, owner: str, **limits: Any) -> Journal:
         return MemoryJournal(self.store, owner=owner, now=lambda: self.now, **limits)
 
-    async def succeed(self, journal: Journal, owner: str = "another host") -> Journal:
+    async def succeed(
+        self, journal: Journal, owner: str = "another host", **limits: Any
+    ) -> Journal:
         self.now += LEASE + 1
-        return await self.open(owner)
+        return await self.open(owner, **limits)
 
 
 class SqliteEngine(Engine):
@@ -78,11 +82,13 @@ class SqliteEngine(Engine):
         url = url_of(self.folder / "journal.db")
         return open_journal(url, owner=owner, now=lambda: self.now, **limits)
 
-    async def succeed(self, journal: Journal, owner: str = "another host") -> Journal:
+    async def succeed(
+        self, journal: Journal, owner: str = "another host", **limits: Any
+    ) -> Journal:
         # What is on disk is what a kill leaves there: nothing is given back by closing.
         self._open.remove(journal)
         await journal.close()
-        return await self.open(owner)
+        return await self.open(owner, **limits)
 
 
 ENGINES = {"memory": MemoryEngine, "sqlite": SqliteEngine}

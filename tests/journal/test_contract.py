@@ -10,6 +10,7 @@ import pytest
 
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.journal import Journal
+from hfhooks.journal.backlog import Limits
 from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Summary, Verdict, Wanted
 from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.events import Filter
@@ -137,13 +138,49 @@ async def test_the_bytes_of_a_body_are_kept(journal: Journal, body: bytes) -> No
 
 
 async def test_beyond_a_number_nothing_more_is_taken_in(engine: Engine) -> None:
-    journal = await engine.open(most_unfinished=2)
+    journal = await engine.open(limits=Limits(each=2))
     claim = await taken(journal)
     await record(journal)
-    with pytest.raises(JournalFull, match="2 deliveries wait for their handlers"):
+    with pytest.raises(JournalFull, match="2 deliveries wait for the handler of train"):
         await record(journal)
     await finish(journal, claim)
     assert (await record(journal)).status == "queued"
+
+
+async def test_what_an_earlier_host_has_left_counts_with_its_bytes(engine: Engine) -> None:
+    large = replace(NEW, body=b"x" * 900)
+    await record(first := await engine.open(), large)
+    await finish(first, await taken(first), "retrying", retry_after=3600.0)
+    journal = await engine.succeed(first, limits=Limits(all=3, size=1000, spared=1))
+    assert journal.backlog.refusal("train", 100)
+    assert not journal.backlog.refusal("train", 50)
+    await record(journal)
+    assert journal.backlog.refusal("train")
+    [claim] = [each for each in await journal.claim(ROOM) if each.delivery.body == large.body]
+    await finish(journal, claim)
+    assert not journal.backlog.refusal("train", 100)
+
+
+async def test_what_waits_for_an_endpoint_that_is_gone_turns_nobody_away(engine: Engine) -> None:
+    journal = await engine.open(limits=Limits(all=3, spared=1))
+    for _ in range(3):
+        await record(journal, replace(NEW, endpoint="gone"))
+    assert journal.backlog.refusal("gone")
+    await journal.publish([Published.of(Endpoint("train"), ())])
+    for _ in range(3):
+        await record(journal)
+    assert journal.backlog.refusal("train")
+    limits = Limits(all=4, spared=1)
+    assert not (await engine.succeed(journal, limits=limits)).backlog.refusal("train")
+
+
+@pytest.mark.parametrize("ends", ["cancel", "requeue"])
+async def test_what_waits_no_more_or_again_is_counted_once(engine: Engine, ends: str) -> None:
+    journal = await engine.open(limits=Limits(each=1))
+    await finish(journal, await taken(journal), "retrying", retry_after=60.0)
+    for _ in range(2):
+        await getattr(journal, ends)(Wanted(ids=[1]))
+    assert bool(journal.backlog.refusal("train")) is (ends == "requeue")
 
 
 # What the Hub sends again

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hfhooks.errors import JournalFull
 from hfhooks.journal import Journal
+from hfhooks.journal.backlog import Limits
 from hfhooks.journal.memory import LEASE
 from hfhooks.journal.store import Store
 from hfhooks.model.delivery import Attempt, Claim, Verdict, Wanted
@@ -35,7 +35,7 @@ def end(store: Store, claim: Claim, verdict: Verdict = DONE) -> bool:
 def store() -> Store:
     """One with a delivery that waits."""
     store = Store()
-    store.record(NEW, None, NOW, 99)
+    store.record(NEW, None, NOW)
     return store
 
 
@@ -71,7 +71,7 @@ def test_what_is_taken_back_has_one_attempt_that_was_lost(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "is_told"),
     [
-        (lambda store: store.record(NEW, None, NOW, 99), True),
+        (lambda store: store.record(NEW, None, NOW), True),
         (lambda store: store.claim(ROOM, "one", NOW), True),
         (lambda store: store.claim({}, "one", NOW), False),
         (lambda store: end(store, claim(store)), True),
@@ -95,15 +95,15 @@ def test_followers_are_told_of_what_has_changed(
 
 
 def test_what_all_hosts_have_not_finished_counts(store: Store) -> None:
-    assert isinstance(store.record(NEW, None, NOW, 1), JournalFull)
+    assert store.backlog(Limits(each=1)).refusal("train")
     end(store, claim(store))
-    assert not isinstance(store.record(NEW, None, NOW, 1), JournalFull)
+    assert not store.backlog(Limits(each=1)).refusal("train")
 
 
 def test_what_is_deleted_has_a_number_that_is_not_used_again(store: Store) -> None:
     end(store, claim(store))
     assert store.prune(NOW) == 1
-    store.record(NEW, None, NOW, 99)
+    store.record(NEW, None, NOW)
     assert list(store.rows) == [2]
 
 

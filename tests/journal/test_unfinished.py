@@ -76,12 +76,12 @@ async def test_what_waits_and_what_is_taken_is_not_finished(told: Told) -> None:
     unfinished = told.unfinished
     unfinished.wait(waiting(1))
     unfinished.wait(waiting(2, told.now + 60), is_due=False)
-    unfinished.hold(3, number=1)
-    assert len(unfinished) == 3
-    assert told.taken() == [1] and len(unfinished) == 3
+    unfinished.hold(claim(3))
+    assert len(unfinished.backlog) == 3
+    assert told.taken() == [1] and len(unfinished.backlog) == 3
     for id in (1, 2, 3, 99):
         unfinished.drop(id)
-    assert len(unfinished) == 0
+    assert len(unfinished.backlog) == 0
 
 
 async def test_a_claim_holds_for_the_attempt_that_it_is(told: Told) -> None:
@@ -90,7 +90,7 @@ async def test_a_claim_holds_for_the_attempt_that_it_is(told: Told) -> None:
     assert not unfinished.is_taken(1)
     told.taken()
     assert unfinished.is_taken(1) and not unfinished.holds(claim(number=1))
-    unfinished.hold(1, number=2)
+    unfinished.hold(claim(number=2))
     assert [unfinished.holds(claim(number=number)) for number in (1, 2, 3)] == [False, True, False]
     unfinished.drop(1)
     assert not unfinished.is_taken(1) and not unfinished.holds(claim(number=2))

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
+from hfhooks.journal.backlog import Backlog
 from hfhooks.journal.changes import Changes
-from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite import writing
 from hfhooks.journal.sqlite.database import Database
 from hfhooks.journal.unfinished import Unfinished
@@ -23,12 +23,13 @@ class Commands:
     _database: Database
     _unfinished: Unfinished
     _changes: Changes
+    backlog: Backlog
 
     async def requeue(self, wanted: Wanted) -> Sequence[int]:
         rows = await self._database.commit(partial(writing.requeue, wanted=wanted))
         for row in rows:
             self._unfinished.drop(row.id)
-            self._unfinished.wait(Waiting(0.0, row.id, row.endpoint, row.is_suspect))
+            self._unfinished.wait(row.waiting)
         self._changes.tell(row.id for row in rows)
         return [row.id for row in rows]
 
@@ -40,6 +41,7 @@ class Commands:
         return ids
 
     async def publish(self, endpoints: Sequence[Published]) -> None:
+        self.backlog.serve(each.endpoint.name for each in endpoints)
         publish = partial(writing.publish, endpoints=endpoints)
         await self._database.commit(publish, can_wait=True)
 

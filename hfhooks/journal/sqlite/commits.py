@@ -6,7 +6,6 @@ nobody knows what is on it, whatever SQLite says (https://wiki.postgresql.org/wi
 and so they are when a file was deleted or replaced. What another program locks is away for a while.
 """
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,8 @@ from hfhooks.errors import (
 )
 from hfhooks.journal.sqlite.files import LOG_BYTES, code_of, explained, log_of
 from hfhooks.journal.sqlite.opening import Opened
+from hfhooks.journal.sqlite.room import Room
+from hfhooks.model.condition import Condition
 
 __all__ = ["Apply", "Commits", "Done", "Write"]
 
@@ -55,7 +56,7 @@ class Commits:
     """All that writes to a database, checkpoints too, on its one connection and in one thread.
 
     Beside each other commits and checkpoints meet SQLite's WAL-reset bug, which 3.51.3 has mended.
-    `failed` is called when the disk has failed.
+    `become` is called when there is no room, when there is again, and when the disk has failed.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Commits:
         *,
         chore: Apply[bool],
         min_free: int,
-        failed: Callable[[JournalError], None],
+        become: Callable[[Condition], None],
     ) -> None:
         self.failure: JournalError | None = None
         """Why nothing may be written, and nothing acknowledged, any more."""
@@ -73,9 +74,10 @@ class Commits:
         """Seconds without writes after which the chore is to be done."""
         self.away: JournalAway | None = None
         """Who has kept the last writes from being committed."""
+        self.room = Room(path, min_free, become)
         self._path, self._connection, self._identity = path, opened.writer, opened.identity
-        self._folder, self._log = str(path.parent), log_of(path)
-        self._chore, self._min_free, self._failed = chore, min_free, failed
+        self._log = log_of(path)
+        self._chore, self._become = chore, become
         self._until_chore = 0
         self._looked_at = self._wrote_at = time.monotonic()
 
@@ -106,8 +108,11 @@ class Commits:
         self._wrote_at = time.monotonic()
 
     def idle(self) -> None:
-        """Look whether the files are still there, and do the chore when it is time for it."""
+        """Look at the files and the room, and do the chore when it is time for it."""
         self._look()
+        if self.room.full and self.room.is_there():  # and nobody may come any more to find it
+            self.room.learn(self._together([_touch]))
+            self.away = None  # nobody has waited
         if time.monotonic() - self._wrote_at >= self.rest:
             self.do_chore()
             self._wrote_at = time.monotonic()
@@ -130,13 +135,17 @@ class Commits:
         """Note that nothing may be acknowledged any more, unless that will pass."""
         if not (isinstance(error, JournalFull | JournalAway) or self.failure):
             self.away, self.failure = None, error
-            self._failed(error)
+            self._become(Condition("failed", error))
         return error
 
     def _outcomes(self, writes: Sequence[Write]) -> Sequence[Any]:
-        if not any(write.is_new for write in writes) or self._has_room():
+        if not any(write.is_new for write in writes):
             return self._together([write.apply for write in writes])
-        refused = JournalFull(f"{self._path}: the disk is nearly full.")
+        if self.room.is_there():
+            outcomes = self._together([write.apply for write in writes])
+            self.room.learn(outcomes)
+            return outcomes
+        refused = self.room.full
         others = iter(self._together([write.apply for write in writes if not write.is_new]))
         return [refused if write.is_new else next(others) for write in writes]
 
@@ -176,12 +185,7 @@ class Commits:
         if lost := self._identity.lost():
             what = f"{lost} was deleted or replaced. Nothing more is accepted."
             self.fail(DiskError(what, help=NOT_WHILE_RUNNING))
-
-    def _has_room(self) -> bool:
-        try:
-            return shutil.disk_usage(self._folder).free >= self._min_free
-        except OSError:  # SQLite will say what is wrong
-            return True
+        self.room.is_there()
 
     def _is_log_long(self) -> bool:
         """Tell whether it is longer than SQLite leaves it when it begins it anew."""
@@ -189,6 +193,12 @@ class Commits:
             return self._log.stat().st_size > LOG_BYTES
         except OSError:  # as above
             return False
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Write what is there already: a page of it."""
+    [[version]] = connection.execute("PRAGMA user_version").fetchall()
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 @contextmanager

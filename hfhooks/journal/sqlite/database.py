@@ -50,7 +50,7 @@ class Database:
             opened,
             chore=chore,
             min_free=min_free,
-            failed=lambda error: self._tell(partial(become, Condition("failed", error))),
+            become=lambda condition: self._tell(partial(become, condition)),
         )
         self._away: JournalAway | None = None
         """Who keeps it locked, as the loop's thread knows."""
@@ -198,7 +198,9 @@ class Database:
     def _turn_away(self, batch: Sequence[Write], away: JournalAway | None) -> None:
         """Refuse what is new of a batch, and whatever is until it is not away any more."""
         self._away = away
-        self._become(Condition("away", away) if away else Condition())
+        full = self._commits.room.full
+        others = Condition("full", full) if full else Condition()
+        self._become(Condition("away", away) if away else others)
         if away:
             refused = [*batch, *(each for each in self._writes if each.is_new)]
             self._writes = [each for each in self._writes if not each.is_new]

@@ -12,7 +12,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hfhooks.errors import JournalError, JournalFull
+from hfhooks.errors import JournalError
+from hfhooks.journal.backlog import LIMITS, Limits
 from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite import writing
 from hfhooks.journal.sqlite.commands import Commands
@@ -23,7 +24,6 @@ from hfhooks.journal.sqlite.pruning import MIB, prune
 from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.journal.telling import Telling
 from hfhooks.journal.unfinished import Unfinished
-from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import (
     SUSPICIOUS,
     Attempt,
@@ -39,8 +39,6 @@ __all__ = ["SqliteJournal"]
 KEEP = Retention()
 MIN_FREE = 64 * MIB
 """Bytes that must be free on the disk to record a delivery: what becomes of it needs room too."""
-MOST_UNFINISHED = 10_000
-"""Deliveries that may wait for their handlers; the Hub sends 1,000 a day."""
 
 
 class SqliteJournal(Telling, Commands, ThreadReading):
@@ -58,7 +56,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         owner: str = "another server",
         retention: Retention | None = KEEP,
         min_free: int = MIN_FREE,
-        most_unfinished: int = MOST_UNFINISHED,
+        limits: Limits = LIMITS,
         now: Callable[[], float] = time.time,
     ) -> None:
         Telling.__init__(self)
@@ -66,8 +64,8 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         self.given_up: list[int] = []
         self._owner = owner
         self._now = now
-        self._most_unfinished = most_unfinished
-        self._unfinished = Unfinished(lambda: self._tell_due(), now)
+        self._unfinished = Unfinished(lambda: self._tell_due(), now, limits)
+        self.backlog = self._unfinished.backlog
         self._database = open_database(
             path,
             holder=owner,
@@ -80,9 +78,9 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         try:
             reader = Reader(path)
             for left in reader.unfinished():
-                since = left.received_at if left.due_at is None else left.due_at
-                waiting = Waiting(since, left.id, left.endpoint, left.is_suspect)
-                self._unfinished.wait(waiting, is_due=left.due_at is None)
+                self._unfinished.wait(left.waiting, is_due=left.due_at is None)
+            if served := reader.endpoints():
+                self.backlog.serve(each.endpoint.name for each in served)
         except BaseException:
             self._database.close()
             raise
@@ -93,9 +91,8 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         self, delivery: Recorded, done: Callable[[Stored | JournalError], None], take: bool = False
     ) -> None:
         recorded = partial(self._recorded, delivery, done)
-        if len(self._unfinished) >= self._most_unfinished:
-            full = JournalFull(f"{self._most_unfinished} deliveries wait for their handlers.")
-            asyncio.get_running_loop().call_soon(recorded, full)
+        if full := self.backlog.refusal(delivery.endpoint, len(delivery.body)):
+            asyncio.get_running_loop().call_soon(done, full)
             return
         taken_at = self._now() if take and delivery.status == "queued" else None
         insert = partial(writing.insert, delivery=delivery, taken_at=taken_at)
@@ -108,20 +105,16 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         result: tuple[int, str] | JournalError,
     ) -> None:
         if isinstance(result, JournalError):
-            if isinstance(result, JournalFull):
-                self.become(Condition("full", result))
             done(result)
             return
-        if self.condition.state == "full":
-            self.become(Condition())
         id, status = result
         claim = None
         if status == "running":
-            self._unfinished.hold(id, 1)
             claim = Claim(id, delivery, 1, self._owner)
+            self._unfinished.hold(claim)
         elif status == "queued":
-            waiting = Waiting(delivery.received_at, id, delivery.endpoint, delivery=delivery)
-            self._unfinished.wait(waiting)
+            since, endpoint, size = delivery.received_at, delivery.endpoint, len(delivery.body)
+            self._unfinished.wait(Waiting(since, id, endpoint, size=size, delivery=delivery))
         if status != "duplicate":
             self._changes.tell((id,))
         done(Stored(id, status, claim))
@@ -139,10 +132,11 @@ class SqliteJournal(Telling, Commands, ThreadReading):
                 self._unfinished.drop(id)
                 continue
             number = delivery.attempt_count + 1
-            self._unfinished.hold(id, number)
+            claim = Claim(id, delivery, number, self._owner)
+            self._unfinished.hold(claim)
             note = partial(writing.claim, id=id, number=number, started_at=self._now())
             self._database.write(note, partial(self._changes.tell, (id,)), can_wait=True)
-            claims.append(Claim(id, delivery, number, self._owner))
+            claims.append(claim)
         if claims and (unread or in_quarantine):  # or what ends us at once would not be counted
             await self.flush()
         return claims
@@ -155,9 +149,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         await self._database.commit(partial(writing.release, claims=held))
         for claim in held:
             self._unfinished.drop(claim.id)
-            delivery = claim.delivery
-            since, is_suspect = delivery.received_at, delivery.is_suspect
-            self._unfinished.wait(Waiting(since, claim.id, delivery.endpoint, is_suspect))
+            self._unfinished.wait(_again(claim))
         self._changes.tell(claim.id for claim in held)
 
     def finish(
@@ -192,10 +184,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         if self._unfinished.holds(claim):
             self._unfinished.drop(claim.id)
             if result and verdict.status in ("queued", "retrying"):
-                delivery = claim.delivery
-                is_suspect = verdict.attempt in SUSPICIOUS or delivery.is_suspect
-                since = delivery.received_at if due_at is None else due_at
-                waiting = Waiting(since, claim.id, delivery.endpoint, is_suspect)
+                waiting = _again(claim, due_at, is_suspect=verdict.attempt in SUSPICIOUS)
                 self._unfinished.wait(waiting, is_due=due_at is None)
         self._changes.tell((claim.id,))
         done(result)
@@ -218,3 +207,11 @@ class SqliteJournal(Telling, Commands, ThreadReading):
             with suppress(sqlite3.Error):
                 close()
         await asyncio.sleep(0)  # what was written last is told
+
+
+def _again(claim: Claim, due_at: float | None = None, is_suspect: bool = False) -> Waiting:
+    """Return what a delivery is to who gives turns that was taken, and waits again."""
+    delivery = claim.delivery
+    since = delivery.received_at if due_at is None else due_at
+    is_suspect |= delivery.is_suspect
+    return Waiting(since, claim.id, delivery.endpoint, is_suspect, len(delivery.body))

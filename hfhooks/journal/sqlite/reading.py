@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hfhooks.errors import JournalError
+from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite.files import connect, explained
 from hfhooks.journal.sqlite.migrating import bring_up, version_of
 from hfhooks.journal.sqlite.schema import UNFINISHED as IS_UNFINISHED
@@ -16,6 +17,7 @@ from hfhooks.model.delivery import UNFINISHED, Attempt, Recorded, Summary, Wante
 from hfhooks.model.endpoint import Published
 
 __all__ = [
+    "BODY_SIZE",
     "CRASHED",
     "IS_SUSPECT",
     "IDS",
@@ -83,8 +85,9 @@ ORDER BY id DESC
 """
 SELECT_COUNTS = "SELECT endpoint, status, count(*) FROM deliveries GROUP BY endpoint, status"
 SELECT_ENDPOINTS = "SELECT published FROM endpoints ORDER BY position"
+BODY_SIZE = "coalesce((SELECT length(body) FROM bodies WHERE delivery_id = id), 0)"
 SELECT_UNFINISHED = f"""
-SELECT id, endpoint, received_at, due_at, {IS_SUSPECT} FROM deliveries
+SELECT id, endpoint, received_at, due_at, {IS_SUSPECT}, {BODY_SIZE} FROM deliveries
 WHERE {IS_UNFINISHED} ORDER BY id
 """
 
@@ -97,6 +100,14 @@ class Left(NamedTuple):
     received_at: float
     due_at: float | None
     is_suspect: bool
+    size: int
+    """Bytes of its body."""
+
+    @property
+    def waiting(self) -> Waiting:
+        """What that is to who gives turns."""
+        since = self.received_at if self.due_at is None else self.due_at
+        return Waiting(since, self.id, self.endpoint, self.is_suspect, self.size)
 
 
 class Reader:

@@ -9,7 +9,15 @@ from pydantic_core import to_json
 
 from hfhooks.journal.sqlite.holder import DIED, STOPPED, UNKNOWN
 from hfhooks.journal.sqlite.migrating import bring_up, keep_earlier
-from hfhooks.journal.sqlite.reading import CRASHED, IS_SUSPECT, MATCHES, Left, matches, parameters
+from hfhooks.journal.sqlite.reading import (
+    BODY_SIZE,
+    CRASHED,
+    IS_SUSPECT,
+    MATCHES,
+    Left,
+    matches,
+    parameters,
+)
 from hfhooks.journal.sqlite.schema import ONCE, UNFINISHED
 from hfhooks.model.delivery import (
     KEPT_ANSWER,
@@ -77,7 +85,7 @@ UPDATE deliveries SET status = ?, pending_after = 0
 WHERE id = ? AND attempt_count = ? AND status = 'succeeded'
 """
 SELECT_REQUEUED = f"""
-SELECT id, endpoint, received_at, due_at, {IS_SUSPECT} FROM deliveries
+SELECT id, endpoint, received_at, 0, {IS_SUSPECT}, {BODY_SIZE} FROM deliveries
 WHERE status IN ('failed', 'retrying') AND {{matches}} ORDER BY id
 """
 # Not where the Hub has sent it again meanwhile.

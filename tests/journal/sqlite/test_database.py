@@ -315,6 +315,28 @@ async def test_a_full_disk_refuses_until_there_is_room(opened: Open) -> None:
     assert names(database) == ["a"] and database.failure is None
 
 
+async def test_that_there_is_room_again_is_told_though_nobody_comes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.journal.sqlite.commits.LOOK_EVERY", 0.01)
+    told: list[str] = []
+    database = opened(become=lambda condition: told.append(condition.state))
+    await pragma(database, "max_page_count = 10")
+    with pytest.raises(JournalFull):
+        await database.commit(insert("x" * 100_000), is_new=True)
+    await pragma(database, "max_page_count = 10000")
+    await until(lambda: told == ["full", "healthy"])
+
+
+async def test_that_the_disk_is_nearly_full_is_told_though_nobody_comes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.journal.sqlite.commits.LOOK_EVERY", 0.01)
+    told: list[str] = []
+    opened(become=lambda condition: told.append(condition.state), min_free=1 << 60)
+    await until(lambda: told == ["full"])
+
+
 async def pragma(database: Database, setting: str) -> None:
     """Set it in the thread that writes, which may be at its chore."""
     await database.commit(lambda writer: writer.execute(f"PRAGMA {setting}").fetchall())
