@@ -19,7 +19,7 @@ from tests.harness import EXAMPLES, post, run_command, wait_until
 
 ROOT = EXAMPLES.parent
 COMMANDS = ["init", "serve", "trigger", "replay", "explain", "print-urls", "deliveries", "doctor"]
-COMMANDS += [f"deliveries {name}" for name in ("show", "export", "retry", "prune")]
+COMMANDS += [f"deliveries {name}" for name in ("show", "export", "retry", "cancel", "prune")]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 

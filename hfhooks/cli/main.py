@@ -52,6 +52,7 @@ OF_DELIVERIES = {
     "show": Command("deliveries.show", "Show a delivery, and every attempt at it."),
     "export": Command("deliveries.export", "Print a delivery as a file that can be replayed."),
     "retry": Command("deliveries.change", "Have deliveries handled again that failed."),
+    "cancel": Command("deliveries.change", "End deliveries that wait or run."),
     "prune": Command("deliveries.change", "Delete deliveries that are finished."),
 }
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hfhooks.model.delivery import Claim
-from hfhooks.model.ending import INTERRUPTED, TIMED_OUT, Ending
+from hfhooks.model.ending import CANCELLED, INTERRUPTED, TIMED_OUT, Ending
 from hfhooks.model.endpoint import Endpoint
 
 __all__ = ["LONG", "Attempts", "Running", "Worker"]
@@ -96,6 +96,13 @@ class Attempts:
     def goes_on(self, id: int) -> bool:
         """Tell whether a handler runs for this delivery, though it may have been given up."""
         return bool(self._running) and any(each.claim.id == id for each in self._running)
+
+    def cancel(self, ids: Container[int]) -> list[int]:
+        """End the calls for these deliveries now, whatever comes of them; return whose they are."""
+        cancelled = [each for each in self.running if each.claim.id in ids]
+        for running in cancelled:
+            self.give_up(running, Ending(CANCELLED))
+        return [running.claim.id for running in cancelled]
 
     async def over(self, id: int) -> None:
         """Return when no call for this delivery is going on."""

@@ -133,13 +133,21 @@ class Dispatcher:
         if claims:
             self._tasks.one("giving back", _give_back(self._journal, claims))
 
-    async def retry_raised(self) -> int:
-        """Make the deliveries due whose handler raised, as by a fault that is mended; count them.
+    async def cancel(self, ids: Sequence[int]) -> Sequence[int]:
+        """End deliveries that wait or run; return the ids of those that did. Raises `JournalError`.
 
-        Those whose handler asked for a pause, by `Retry`, wait for its end. Raises `JournalError`.
+        What a handler that runs comes to concerns nobody any more.
         """
-        wanted = Wanted(statuses=("retrying",), is_pause_asked=False)
-        return len(await self._journal.requeue(wanted))
+        wanted = Wanted(ids=ids, statuses=UNFINISHED, limit=len(ids))
+        found = await self._journal.list(wanted)
+        running = self._attempts.cancel({each.id for each in found})
+        await self._journal.flush()  # that these have ended comes first
+        others = set(await self._journal.cancel(wanted))
+        self._attempts.cancel(others)  # those that have begun meanwhile
+        self.outcomes.cancelled(others)
+        waited = [each for each in found if each.id in others and each.status == "queued"]
+        self._lanes.cancelled(Counter(each.endpoint for each in waited))
+        return sorted({*running, *others})
 
     async def drain(self, grace: float) -> None:
         """Give running handlers this many seconds; what is left stays in the journal."""
@@ -150,7 +158,7 @@ class Dispatcher:
         await self._attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
         await self.outcomes.written(deadline - self._clock())
-        self._give_back(self._late)
+        await _give_back(self._journal, self._late)
         self._worker = None
 
     @property

@@ -61,6 +61,12 @@ class Lanes:
         for name, number in waiting.items():
             self._lanes[name].waiting += number
 
+    def cancelled(self, waiting: Mapping[str, int]) -> None:
+        """Note how many wait no more."""
+        for name, number in waiting.items():
+            lane = self._lanes[name]
+            lane.waiting = max(0, lane.waiting - number)
+
     def expect(self, name: str, now: float) -> tuple[bool, float]:
         """Keep a place for a delivery that arrives.
 

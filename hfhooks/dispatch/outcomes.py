@@ -65,6 +65,13 @@ class Outcomes:
             if sender and id not in running:
                 sender.waits_in_vain()
 
+    def cancelled(self, ids: Iterable[int]) -> None:
+        """Expect no outcome of these deliveries: they were cancelled while they waited."""
+        for id in ids:
+            self.left.discard(id)
+            if sender := self._received.pop(id, None):
+                sender.waits_in_vain()
+
     async def written(self, within: float = 0.0) -> None:
         """Return when all that is known is recorded, or the journal is away for so many seconds."""
         deadline = asyncio.get_running_loop().time() + within

@@ -3,6 +3,7 @@
 from hfhooks.model.delivery import MOST_CRASHES, Attempt, Claim, Verdict
 from hfhooks.model.ending import (
     ANSWERED,
+    CANCELLED,
     CRASHED,
     DISCARDED,
     INTERRUPTED,
@@ -25,6 +26,7 @@ WHY = {
     CRASHED: "The worker process died while this handler ran.",
     LOST: "The worker process died while this handler ran, and others did.",
     INTERRUPTED: "The server was stopped, or the script reloaded, while this handler ran.",
+    CANCELLED: "The delivery was cancelled by its owner while this handler ran.",
 }
 """What is said of an attempt of which nothing more is known."""
 
@@ -35,6 +37,8 @@ def judge(claim: Claim, ending: Ending, retries: int, chance: float) -> Verdict:
         return Verdict("interrupted", "queued")
     if ending.kind == LOST:
         return Verdict("lost", "queued")
+    if ending.kind == CANCELLED:
+        return Verdict("cancelled", "cancelled")
     if ending.kind == CRASHED:
         is_last = claim.delivery.crashed + 1 >= MOST_CRASHES
         return Verdict("crashed", "failed" if is_last else "queued")

@@ -1,13 +1,14 @@
 """Answers the requests of the inspector's listener."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 from hfhooks.errors import JournalError
 from hfhooks.http.messages import Answer, Request, json_answer, refused
 from hfhooks.inspector.metrics import Gauges, Metrics, rendered
 from hfhooks.journal import Journal
-from hfhooks.model.delivery import Wanted
+from hfhooks.journal.orphans import orphans
+from hfhooks.model.delivery import UNFINISHED, Wanted
 from hfhooks.model.headers import TOKEN_HEADER
 from hfhooks.model.refusal import Refusal
 from hfhooks.secret import is_one_of
@@ -18,6 +19,7 @@ __all__ = ["Inspector"]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 METRICS = "/metrics"
 RETRY, PRUNE = "/deliveries/retry", "/deliveries/prune"
+CANCEL = "/deliveries/cancel"
 HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 MOST = 1_000_000
 
@@ -25,7 +27,8 @@ MOST = 1_000_000
 class Inspector:
     """Lets this machine see what the server does, and its owner change what is recorded.
 
-    `url` is where it listens, on loopback only; `token` proves who is the owner.
+    `url` is where it listens, on loopback only; `cancel` ends deliveries that wait or run, and
+    returns which did; `token` proves who is the owner.
     """
 
     def __init__(
@@ -34,9 +37,11 @@ class Inspector:
         metrics: Metrics,
         gauges: Callable[[], Awaitable[Gauges]],
         journal: Journal,
+        cancel: Callable[[Sequence[int]], Awaitable[Sequence[int]]],
         token: str,
     ) -> None:
         self._journal = journal
+        self._cancel = cancel
         self._token = token
         port = url.rpartition(":")[2]
         self._hosts = {f"{host}:{port}" for host in LOOPBACK}
@@ -56,7 +61,7 @@ class Inspector:
         # A page on the internet may have a name that leads to this machine's loopback.
         if request.fields.get("host") not in self._hosts:
             raise Refusal(421, "misdirected")
-        if request.path in (RETRY, PRUNE):
+        if request.path in (RETRY, PRUNE, CANCEL):
             return await self._change(request)
         if request.path not in ("/", METRICS):
             raise Refusal(404, "not_found")
@@ -75,8 +80,11 @@ class Inspector:
             raise Refusal(405, "method_not_allowed", {"allow": "POST"})
         if self._journal.condition.state == "away":  # what is asked for now would wait
             raise Refusal(503, "unavailable")
-        values = {name: values[0] for name, values in parse_qs(request.query).items()}
+        asked = parse_qs(request.query)
+        values = {name: values[0] for name, values in asked.items()}
         try:
+            if request.path == CANCEL:
+                return json_answer(list(await self._cancel(await self._unfinished(asked))))
             if request.path == PRUNE:
                 return json_answer(await self._journal.prune(float(values["before"])))
             wanted = Wanted(statuses=("failed",), limit=MOST)
@@ -87,3 +95,12 @@ class Inspector:
             raise Refusal(400, "bad_request") from error
         except JournalError as error:
             raise Refusal(503, "unavailable") from error
+
+    async def _unfinished(self, asked: Mapping[str, Sequence[str]]) -> Sequence[int]:
+        """Return the deliveries that are to be cancelled."""
+        if "orphans" in asked:
+            return await orphans(self._journal)
+        if "endpoint" in asked:
+            wanted = Wanted(endpoint=asked["endpoint"][0], statuses=UNFINISHED, limit=MOST)
+            return [each.id for each in await self._journal.list(wanted)]
+        return [int(id) for id in asked["id"]]

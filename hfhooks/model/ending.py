@@ -6,6 +6,7 @@ from hfhooks.errors import Fault
 
 __all__ = [
     "ANSWERED",
+    "CANCELLED",
     "CRASHED",
     "CUT_OFF",
     "DISCARDED",
@@ -35,6 +36,8 @@ LOST = "lost"
 """The worker ended before it answered, and other handlers ran in it; the body says how."""
 INTERRUPTED = "interrupted"
 """The worker was ended on purpose before it answered."""
+CANCELLED = "cancelled"
+"""Its owner wants nothing more of it; whatever the worker answers comes too late."""
 TIMED_OUT = "timed_out"
 """The handler ran longer than it may; the body says so."""
 CUT_OFF = {

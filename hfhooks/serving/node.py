@@ -112,7 +112,8 @@ class Node:
         )
         metrics = Metrics()
         happenings.subscribe(metrics)
-        inspector = Inspector(sockets.own_url, metrics, self._gauges, journal, token)
+        cancel = self._dispatcher.cancel
+        inspector = Inspector(sockets.own_url, metrics, self._gauges, journal, cancel, token)
         respond = awaiting(inspector.respond, self.tasks)
         self._inspector = Listener(respond, sockets.own, self.tasks, patience=LONG)
         self._service = Service(

@@ -11,6 +11,7 @@ from hfhooks.gateway.admission import Closed
 from hfhooks.gateway.app import Gateway
 from hfhooks.http.passage import Site
 from hfhooks.journal import Journal
+from hfhooks.model.delivery import Wanted
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.happenings import Broken, Happening, Note, Reloaded
 from hfhooks.secret import environment_secrets
@@ -92,7 +93,9 @@ class Service:
                 self._gateway.publish([each for each in known if each], are_all=False)
 
     async def _retry_raised(self) -> None:
+        """Make due what raised, as by a fault that is mended; what asked for a pause has it."""
         with suppress(JournalError):
-            if retried := await self._dispatcher.retry_raised():
+            raised = Wanted(statuses=("retrying",), is_pause_asked=False)
+            if retried := len(await self._journal.requeue(raised)):
                 deliveries = "a delivery" if retried == 1 else f"{retried} deliveries"
                 self.tell(Note(f"{deliveries} retried with the new code."))

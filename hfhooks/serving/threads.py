@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class ThreadWorker:
             prepare=make_room,
             on_blocked=lambda why, _: self._tell(self._host.tell, Note(why)),
             on_fault=lambda error: self._tell(self._tasks.fail, Fault(CALLING, error)),
-            on_active=self._on_active,
+            on_active=partial(setattr, self, "_active"),
         )
         self.give_up = self._loops.cancel
         self._loop: asyncio.AbstractEventLoop
@@ -165,9 +166,6 @@ class ThreadWorker:
                 await self._pages.finish()
         finally:
             self._leave()
-
-    def _on_active(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._active = loop
 
     async def _enter(self, app: "FastAPI") -> None:
         """Serve this application from now on, within its lifespan."""

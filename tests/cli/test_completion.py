@@ -62,7 +62,7 @@ def server(start: Start, script: Script) -> Any:
 def test_commands_are_offered() -> None:
     assert offered("hfhooks ") == list(COMMANDS)
     assert offered("hfhooks re") == ["replay"]
-    assert offered("hfhooks deliveries ") == ["show", "export", "retry", "prune"]
+    assert offered("hfhooks deliveries ") == ["show", "export", "retry", "cancel", "prune"]
 
 
 def test_options_are_offered() -> None:

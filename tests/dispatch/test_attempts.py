@@ -7,7 +7,7 @@ from hfhooks.dispatch.attempts import Attempts, Running
 from hfhooks.model.delivery import Claim, Recorded
 from hfhooks.model.ending import Ending
 from hfhooks.model.endpoint import Endpoint
-from tests.harness import polled
+from tests.harness import polled, until
 
 GOOD, RAISED, INTERRUPTED = Ending("answered", 200), Ending("raised"), Ending("interrupted")
 
@@ -87,6 +87,29 @@ def test_of_what_is_said_of_a_call_the_first_counts(calls: Calls) -> None:
     calls.worker.end(1)
     calls.attempts.end(running, INTERRUPTED)
     assert calls.ended == [(1, RAISED)]
+
+
+def test_what_is_cancelled_has_ended_whatever_its_worker_answers(calls: Calls) -> None:
+    calls.begin(1, 2, 3)
+    assert calls.attempts.cancel({1, 3, 404}) == [1, 3]
+    assert sorted(calls.worker.given_up) == [1, 3]
+    assert [running.claim.id for running in calls.attempts.running] == [2]
+    calls.worker.end(1)
+    assert calls.left == [1] and calls.attempts.goes_on(3)
+    ended = sorted(calls.ended, key=lambda each: each[0])
+    assert ended == [(1, Ending("cancelled")), (3, Ending("cancelled"))]
+
+
+async def test_a_call_that_outlives_its_time_is_given_up_and_keeps_its_place(calls: Calls) -> None:
+    calls.begin(1, timeout=0.01)
+    calls.begin(2, timeout=60)
+    await until(lambda: calls.ended)
+    why = b"The handler ran longer than its timeout of 0.01 s."
+    assert calls.ended == [(1, Ending("timed_out", 500, body=why))]
+    assert (calls.worker.given_up, calls.left) == ([1], []) and calls.attempts.goes_on(1)
+    calls.worker.end(1)
+    assert calls.left == [1] and len(calls.ended) == 1 and not calls.attempts.goes_on(1)
+    calls.worker.end(2)
 
 
 def test_a_call_takes_some_time(calls: Calls) -> None:

@@ -429,11 +429,12 @@ async def test_what_raised_is_due_at_once_when_that_is_mended(
     for _ in range(2):
         await submit()
     await until(lambda: len(reports.finished) == 2)
-    assert await dispatcher.retry_raised() == 1
+    raised = Wanted(statuses=("retrying",), is_pause_asked=False)
+    assert await journal.requeue(raised) == [1]
     await until(lambda: len(reports.finished) == 3)
     mended = reports.finished[2]
     assert (mended.id, mended.attempt.number, mended.attempt.status) == (1, 2, "succeeded")
-    assert await dispatcher.retry_raised() == 0
+    assert await journal.requeue(raised) == []
     assert await unfinished(journal) == [2]
 
 
@@ -473,6 +474,75 @@ async def test_what_an_owner_has_cancelled_is_not_told(
     await settle(journal)
     assert (await recorded(journal)).status == "cancelled"
     assert reports.finished == []
+
+
+async def test_of_what_runs_and_is_cancelled_the_end_is_recorded_and_told_at_once(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    sender = await begun(submit, dispatcher, worker := FakeWorker())
+    assert await dispatcher.cancel([1, 404]) == [1]
+    assert worker.given_up == [1] and dispatcher.running == 1  # until it has ended indeed
+    assert await sender.status() == "cancelled"
+    assert [each.status for each in reports.finished] == ["cancelled"]
+    worker.let_go()  # it answers all the same
+    await settle(journal)
+    assert (await recorded(journal)).status == "cancelled"
+    assert await statuses(journal) == ["cancelled"] and len(reports.finished) == 1
+    assert await dispatcher.cancel([1]) == []
+
+
+async def test_what_waits_and_is_cancelled_is_never_run_and_holds_up_nothing(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    worker = FakeWorker(RAISED)
+    dispatcher.use(worker, train(max_concurrency=1))
+    await submit()
+    await until(lambda: reports.finished)
+    worker.holds = True
+    waiting = [await submit() for _ in range(3)]
+    await until(lambda: len(worker.claims) == 2)
+    assert await dispatcher.cancel([1, 3, 4]) == [1, 3, 4]
+    assert [await sender.status() for sender in waiting[1:]] == [None, None]
+    worker.let_go()
+    await until(lambda: len(reports.finished) == 2)
+    await settle(journal)
+    assert len(worker.claims) == 2 and await unfinished(journal) == []
+    assert await journal.counts() == {("train", "cancelled"): 3, ("train", "succeeded"): 1}
+    assert dispatcher.expect("train").takes
+
+
+async def test_where_one_is_cancelled_the_next_one_runs(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    worker = FakeWorker()
+    worker.holds = True
+    dispatcher.use(worker, train(max_concurrency=1))
+    for _ in range(2):
+        await submit()
+    assert await dispatcher.cancel([1]) == [1]
+    worker.holds = False
+    worker.let_go()
+    await until(lambda: [claim.id for claim in worker.claims] == [1, 2])
+
+
+async def test_an_attempt_never_begins_beside_one_that_was_given_up(
+    submit: Submit, dispatcher: Dispatcher, journal: Journal, reports: Reports
+) -> None:
+    worker = FakeWorker()
+    worker.holds = True
+    dispatcher.use(worker, train(max_concurrency=9, timeout=0.01))
+    await submit()
+    await until(lambda: reports.finished)
+    assert reports.finished[0].status == "retrying" and worker.given_up == [1]
+    await journal.requeue(Wanted(ids=[1]))
+    await settle(journal)
+    assert len(worker.claims) == 1
+    worker.holds = False
+    worker.let_go()
+    await until(lambda: len(reports.finished) == 2)
+    assert [claim.number for claim in worker.claims] == [1, 2]
+    await settle(journal)
+    assert await statuses(journal) == ["timed_out", "succeeded"]
 
 
 async def test_a_worker_that_cannot_be_asked_costs_one_delivery(

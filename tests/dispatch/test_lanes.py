@@ -39,6 +39,11 @@ def wait(name: str = "a", number: int = 1) -> Step:
     return lambda lanes: lanes.left({name: number})
 
 
+def cancel(name: str = "a", number: int = 1) -> Step:
+    """Let some wait no more."""
+    return lambda lanes: lanes.cancelled({name: number})
+
+
 def begin(name: str = "a", number: int = 1, *, has_waited: bool = True) -> Step:
     def step(lanes: Lanes) -> None:
         for _ in range(number):
@@ -103,6 +108,9 @@ def test_how_many_handlers_may_be_called(steps: list[Step], room: dict[str, int]
         ([serve(a=1), wait()], False),
         ([serve(a=2), wait()], False),
         ([serve(a=2), wait(), begin()], True),
+        ([serve(a=2), wait(number=3), cancel(number=2)], False),
+        ([serve(a=2), wait(number=3), cancel(number=3)], True),
+        ([serve(a=2), cancel(number=3)], True),
         ([serve(a=1), begin(), end()], True),
         ([serve(a=99), expect(number=98)], True),
         ([serve(a=99), expect(number=99)], False),

@@ -48,6 +48,7 @@ RAISED = Verdict("raised", "failed")
         (ending("retry", retry_after=0), 1, Verdict("raised", "retrying", 0, True)),
         (ending("retry", retry_after=60), 4, RAISED),
         (ending("retry", retry_after=1e12), 0, Verdict("raised", "retrying", LONGEST_PAUSE, True)),
+        (ending("cancelled"), 0, Verdict("cancelled", "cancelled")),
         (ending("interrupted"), 9, Verdict("interrupted", "queued")),
     ],
 )

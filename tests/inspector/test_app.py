@@ -1,7 +1,8 @@
 """What a server tells its own machine, and nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hfhooks.http.listener import Listener, awaiting, bind
 from hfhooks.inspector.app import Inspector
 from hfhooks.inspector.metrics import Gauges, Metrics
 from hfhooks.journal.memory import MemoryJournal
+from hfhooks.model.delivery import Wanted
+from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.tasks import Tasks
 from tests.harness import payload_bytes, request, wait_until
 from tests.inspector.test_metrics import NOW, samples
-from tests.journal.engines import finish, taken
+from tests.journal.engines import NEW, finish, record, taken
 
 PULL = payload_bytes("pr_create_v3_docs")
 
@@ -32,7 +35,11 @@ async def http(tasks: Tasks) -> AsyncIterator[httpx.AsyncClient]:
     async def gauges() -> Gauges:
         return NOW
 
-    inspector = Inspector(f"http://127.0.0.1:{port}", Metrics(), gauges, journal, "the-owner")
+    async def cancel(ids: Sequence[int]) -> Sequence[int]:
+        return await journal.cancel(Wanted(ids=ids))
+
+    url = f"http://127.0.0.1:{port}"
+    inspector = Inspector(url, Metrics(), gauges, journal, cancel, "the-owner")
     listener = Listener(awaiting(inspector.respond, tasks), sock, tasks, patience=1)
     task = asyncio.create_task(listener.listen())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -54,7 +61,25 @@ async def test_what_has_failed_is_retried_and_what_is_finished_deleted(http: Any
     assert await journal.counts() == {("train", "queued"): 2}
 
 
-@pytest.mark.parametrize("path", ["/deliveries/retry?id=1", "/deliveries/prune?before=1"])
+async def test_what_waits_or_runs_is_cancelled(http: Any) -> None:
+    journal = http.journal
+    for name in ("train", "train", "train", "a b", "gone"):
+        await record(journal, replace(NEW, endpoint=name))
+    await journal.publish([Published.of(Endpoint(name), ()) for name in ("train", "a b")])
+
+    async def cancelled(query: str) -> Any:
+        return (await http.post(f"/deliveries/cancel?{query}", headers=TOKEN)).json()
+
+    assert await cancelled("id=1&id=3&id=404") == [1, 3]
+    assert await cancelled("orphans=1") == [5]
+    assert await cancelled("endpoint=a+b") == [4]
+    assert await cancelled("endpoint=nothing") == await cancelled("id=1") == []
+    assert (await journal.get(2)).status == "queued"
+
+
+@pytest.mark.parametrize(
+    "path", ["/deliveries/retry?id=1", "/deliveries/prune?before=1", "/deliveries/cancel?id=1"]
+)
 async def test_only_the_owner_may_change_what_is_recorded(
     http: httpx.AsyncClient, path: str
 ) -> None:
@@ -65,7 +90,9 @@ async def test_only_the_owner_may_change_what_is_recorded(
     assert (await http.post(path, headers=TOKEN)).json() in ([], 0)
 
 
-@pytest.mark.parametrize("path", ["/deliveries/retry?id=x", "/deliveries/prune"])
+@pytest.mark.parametrize(
+    "path", [f"/deliveries/{what}" for what in ("retry?id=x", "prune", "cancel", "cancel?id=x")]
+)
 async def test_what_makes_no_sense_is_refused(http: httpx.AsyncClient, path: str) -> None:
     assert (await http.post(path, headers=TOKEN)).status_code == 400
 

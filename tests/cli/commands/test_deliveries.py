@@ -561,3 +561,116 @@ def test_what_the_owner_of_the_script_says_counts_for_it_alone(
     result = run_command("deliveries", cwd=tmp_path)
     assert f"{pyproject} is ignored: it belongs to " in result.stderr
     assert result.returncode == 3
+
+
+HELD = """
+import time
+from pathlib import Path
+from hfhooks import webhook_endpoint
+
+def held(payload):
+    Path(__file__).with_name("begun").touch()
+    while not Path(__file__).with_name("go").exists():
+        time.sleep(0.01)
+
+webhook_endpoint("/train", max_concurrency=1)(held)
+webhook_endpoint("/deploy", max_concurrency=1)(held)
+"""
+ONE = """
+from hfhooks import webhook_endpoint
+
+@webhook_endpoint
+def train(payload): ...
+"""
+
+
+@pytest.fixture
+def holding(start: Start, script: Script, tmp_path: Path) -> Any:
+    """A server with 1 running and 2 waiting for one endpoint, 3 and 4 so for another."""
+    server = start(script(HELD), "--wait", "0", "--grace", "0")
+    for name in ("train", "train", "deploy", "deploy"):
+        server.post(name, PUSH)
+    wait_until((tmp_path / "begun").exists)
+    wait_until(lambda: ids("--status", "running") == [1, 3])
+    return server
+
+
+def cancel(*arguments: str) -> str:
+    result = run_command("deliveries", "cancel", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def test_what_waits_and_what_runs_is_cancelled(holding: Any, tmp_path: Path) -> None:
+    assert cancel("1", "--yes") == "note: cancelled: 1 delivery.\n"
+    assert ids("--status", "cancelled") == [1]
+    [attempt] = json.loads(run_command("deliveries", "show", "1", "--json").stdout)["attempts"]
+    assert attempt["status"] == "cancelled"
+    wait_until(lambda: ids("--status", "running") == [2, 3])
+    assert cancel("--endpoint", "/webhooks/deploy", "--yes") == "note: cancelled: 2 deliveries.\n"
+    (tmp_path / "go").touch()
+    wait_until(lambda: ids("--status", "succeeded") == [2])
+    assert ids("--status", "cancelled") == [1, 3, 4]
+    assert cancel("--orphans", "--yes") == "note: cancelled: 0 deliveries.\n"
+
+
+def test_what_is_left_of_an_endpoint_that_is_gone_is_cancelled(
+    holding: Any, start: Start, script: Script, tmp_path: Path
+) -> None:
+    holding.stop()
+    server = start(script(ONE))
+    wait_until(lambda: ids("--status", "succeeded") == [1, 2])
+    assert cancel("--orphans", "--yes") == "note: cancelled: 2 deliveries.\n"
+    assert ids("--status", "cancelled") == [3, 4]
+    server.stop()
+    assert start(script(HELD)).ready["endpoints"][0]["name"] == "train"
+    assert ids("--status", "cancelled") == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["2", "4"], [2, 4]),
+        (["--endpoint", "train"], [1, 2]),
+        (["--orphans"], []),
+    ],
+)
+def test_without_a_server_it_is_cancelled_too(
+    holding: Any, tmp_path: Path, arguments: list[str], expected: list[int]
+) -> None:
+    holding.stop()
+    app = ["--script", str(tmp_path / "app.py")]
+    number = "1 delivery" if len(expected) == 1 else f"{len(expected)} deliveries"
+    assert cancel(*arguments, "--yes", *app) == f"note: cancelled: {number}.\n"
+    assert ids("--status", "cancelled", *app) == expected
+
+
+def test_a_person_is_asked_and_nobody_else(holding: Any) -> None:
+    result = run_command("deliveries", "cancel", "1", "2")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error: these are 2 deliveries, 1 of which running.",
+        "help: If that is meant: --yes",
+    ]
+    question = b"Cancel 2 deliveries, 1 of which running? [y/N]"
+    for typed, code in ((b"n\n", 1), (b"y\n", 0)):
+        asked = at_terminal("deliveries", "cancel", "1", "2", answer=(question, typed))
+        assert asked.returncode == code, asked.stdout
+    assert ids("--status", "cancelled") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "name deliveries, or say --endpoint NAME, or --orphans."),
+        (["1", "--orphans"], 2, "name deliveries, or say"),
+        (["404", "1", "--yes"], 1, "no delivery 404 is recorded."),
+        (["1", "--yes"], 1, "delivery 1 neither waits nor runs: it is succeeded."),
+        (["x"], 2, "invalid value for '[ID]...'"),
+    ],
+)
+def test_what_cannot_be_cancelled_is_said(
+    server: Server, arguments: list[str], code: int, said: str
+) -> None:
+    result = run_command("deliveries", "cancel", *arguments)
+    assert (result.returncode, said in result.stderr) == (code, True), result.stderr

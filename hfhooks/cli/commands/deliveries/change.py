@@ -1,24 +1,29 @@
-"""`hfhooks deliveries retry` and `prune`: what changes the journal.
+"""`hfhooks deliveries retry`, `cancel` and `prune`: what changes the journal.
 
 A journal has one writer: the server if one runs, else this process for a moment.
 """
 
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
+from urllib.parse import urlencode
 
 import typer
 
-from hfhooks.cli.completion import delivery_ids
-from hfhooks.cli.journals import journal_url, opened, recorded, server_if_any
+from hfhooks.cli.completion import delivery_ids, endpoint_names
+from hfhooks.cli.journals import journal_url, now, opened, reading, recorded, server_if_any
 from hfhooks.cli.options import MOST, Port, Script, since_when
 from hfhooks.console.output import print_note
 from hfhooks.errors import HfhooksError, UsageError
 from hfhooks.journal import Journal, open_journal
-from hfhooks.model.delivery import Wanted
+from hfhooks.journal.orphans import orphans as orphans_of
+from hfhooks.model.delivery import UNFINISHED, Summary, Wanted
 from hfhooks.serving.owner import change
 
 T = TypeVar("T")
+AT_ONCE = 100
+"""Deliveries that a request may name."""
 RetryId = Annotated[
     int | None,
     typer.Argument(metavar="[ID]", help="The number of a delivery.", autocompletion=delivery_ids),
@@ -27,6 +32,20 @@ Failed = Annotated[bool, typer.Option("--failed", help="All that failed for good
 OlderThan = Annotated[
     str | None, typer.Option(metavar="AGE", help="Received longer ago: 90s, 30m, 2h, 7d.")
 ]
+CancelIds = Annotated[
+    list[int] | None,
+    typer.Argument(
+        metavar="[ID]...", help="The numbers of deliveries.", autocompletion=delivery_ids
+    ),
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="All of this endpoint.", autocompletion=endpoint_names),
+]
+Orphans = Annotated[
+    bool, typer.Option("--orphans", help="All of endpoints that are not in the script any more.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Cancel without being asked.")]
 All = Annotated[bool, typer.Option("--all", help="All that are finished.")]
 
 
@@ -62,6 +81,69 @@ def retry(
         raise HfhooksError(f"delivery {id} has not failed: it is {status}.", help)
     when = "" if server else ", when the next server starts"
     print_note(f"to be handled again{when}: {_numbered(len(done))}.")
+
+
+def cancel(
+    ids: CancelIds = None,
+    endpoint: Endpoint = None,
+    orphans: Orphans = False,
+    yes: Yes = False,
+    port: Port = None,
+    script: Script = None,
+) -> None:
+    """End deliveries that wait for a handler, or have one that runs; they are not tried again.
+
+    They stay recorded, as cancelled.
+
+    \b
+    Examples:
+      hfhooks deliveries cancel 17 18
+      hfhooks deliveries cancel --endpoint train
+      hfhooks deliveries cancel --orphans --yes
+    """
+    if bool(ids) + (endpoint is not None) + orphans != 1:
+        raise UsageError("name deliveries, or say --endpoint NAME, or --orphans.")
+    name = endpoint and endpoint.strip("/").removeprefix("webhooks/")
+    server = server_if_any(port) if script is None else None
+    url = server.journal if server else journal_url(port, script)
+    found = _unfinished(url, ids, name, orphans)
+    if found and not yes:
+        _ask_about(found)
+    wanted = Wanted(ids=[each.id for each in found], statuses=UNFINISHED, limit=MOST)
+    if server is None:
+        done = len(_change(url, lambda journal: journal.cancel(wanted))) if found else 0
+    elif ids:
+        steps = range(0, len(found), AT_ONCE)
+        queries = ["&".join(f"id={each.id}" for each in found[at : at + AT_ONCE]) for at in steps]
+        done = sum(len(change(server, f"/deliveries/cancel?{query}")) for query in queries)
+    else:
+        query = "orphans=1" if orphans else urlencode({"endpoint": name})
+        done = len(change(server, f"/deliveries/cancel?{query}"))
+    print_note(f"cancelled: {_numbered(done)}.")
+
+
+def _unfinished(
+    url: str, ids: Sequence[int] | None, endpoint: str | None, are_orphans: bool
+) -> Sequence[Summary]:
+    """Return what is meant and not finished. Raises `HfhooksError` for one that is."""
+    with reading(url) as journal:
+        for id in ids or ():
+            if (status := recorded(journal, id).status) not in UNFINISHED:
+                raise HfhooksError(f"delivery {id} neither waits nor runs: it is {status}.")
+        chosen = now(orphans_of(journal)) if are_orphans else ids or None
+        wanted = Wanted(ids=chosen, endpoint=endpoint, statuses=UNFINISHED, limit=MOST)
+        return now(journal.list(wanted))
+
+
+def _ask_about(found: Sequence[Summary]) -> None:
+    """Go on only if that is meant. Raises `UsageError` where nobody can be asked."""
+    running = sum(each.status == "running" for each in found)
+    which = f"{_numbered(len(found))}, {running} of which running" if running else ""
+    if not sys.stdin.isatty():
+        what = "this is" if len(found) == 1 else "these are"
+        raise UsageError(f"{what} {which or _numbered(len(found))}.", "If that is meant: --yes")
+    if not typer.confirm(f"Cancel {which or _numbered(len(found))}?", err=True):
+        raise typer.Exit(1)
 
 
 def prune(
