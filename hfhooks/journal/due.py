@@ -95,6 +95,11 @@ class Due:
             heappop(self._later)
         return self._later[0].since if self._later else inf
 
+    def shift(self, seconds: float) -> None:
+        """Have what is not due yet be due so many seconds later."""
+        for each in self._later:  # they stay in order
+            each.since += seconds
+
     def _look_at_the_clock(self, now: float) -> None:
         while self._later and self._later[0].since <= now:
             if self._waits(due := heappop(self._later)):

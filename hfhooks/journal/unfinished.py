@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hfhooks.journal.alarm import Alarm
 from hfhooks.journal.backlog import LIMITS, Backlog, Limits
+from hfhooks.journal.clock import Clock
 from hfhooks.journal.due import Due, Waiting
 from hfhooks.model.delivery import Claim
 
@@ -11,20 +12,32 @@ __all__ = ["Unfinished"]
 
 
 class Unfinished:
-    """Deliveries that wait, or are taken; `tell_due` is called when one may have become due."""
+    """Deliveries that wait, or are taken; `tell_due` is called when one may have become due.
+
+    `clock_set` is called when what waits is due so many seconds later, because the clock was set.
+    """
 
     def __init__(
         self,
         tell_due: Callable[[], None],
-        now: Callable[[], float],
+        clock: Clock,
+        clock_set: Callable[[float], None],
         limits: Limits = LIMITS,
     ) -> None:
         self.backlog = Backlog(limits)
-        self._tell_due, self._now = tell_due, now
+        self._tell_due = tell_due
+        self._clock, self._clock_set = clock, clock_set
         self._due = Due()
         self._taken: dict[int, int] = {}
         """The number of the attempt, by delivery; 0 while that is not known."""
-        self._alarm = Alarm(tell_due, now)
+        self._alarm = Alarm(tell_due, clock.now)
+
+    def now(self) -> float:
+        """Return the time of day; if that was set, what waits is due when it would have been."""
+        if moved := self._clock.set_by():
+            self._due.shift(moved)
+            self._clock_set(moved)
+        return self._clock.now()
 
     def wait(self, waiting: Waiting, is_due: bool = True) -> None:
         """Add a delivery that waits for its turn, or first until it is due."""
@@ -37,7 +50,7 @@ class Unfinished:
 
     def suspect(self, room: Mapping[str, int]) -> Waiting | None:
         """Return the first suspect that is due and for which there is room; see `Due.suspect`."""
-        return self._due.suspect(room, self._now())
+        return self._due.suspect(room, self.now())
 
     def take(self, room: Mapping[str, int], in_quarantine: bool) -> Sequence[Waiting]:
         """Take those that are due and for which there is room, or one suspect."""
@@ -47,7 +60,7 @@ class Unfinished:
             for each in taken:
                 self._due.remove(each.id)
         else:
-            taken = self._due.take(room, self._now())
+            taken = self._due.take(room, self.now())
         self._alarm.set(self._due.next_at())
         self._taken.update((each.id, 0) for each in taken)
         return taken

@@ -39,6 +39,8 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.now = 1e9
+        self.set_by = 0.0
+        """Seconds by which the clock on the wall was set."""
         self.folder = folder
         self._open: list[Journal] = []
 
@@ -80,7 +82,8 @@ class MemoryEngine(Engine):
 class SqliteEngine(Engine):
     def _opened(self, owner: str, **limits: Any) -> Journal:
         url = url_of(self.folder / "journal.db")
-        return open_journal(url, owner=owner, now=lambda: self.now, **limits)
+        clocks = {"now": lambda: self.now + self.set_by, "steady": lambda: self.now}
+        return open_journal(url, owner=owner, **clocks, **limits)
 
     async def succeed(
         self, journal: Journal, owner: str = "another host", **limits: Any

@@ -11,6 +11,7 @@ import pytest
 from hfhooks.errors import JournalError, JournalFull
 from hfhooks.journal import Journal
 from hfhooks.journal.backlog import Limits
+from hfhooks.journal.memory import LEASE
 from hfhooks.model.delivery import Attempt, Claim, Recorded, Stored, Summary, Verdict, Wanted
 from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.events import Filter
@@ -20,6 +21,7 @@ from tests.journal.engines import (
     ENGINES,
     NEW,
     Engine,
+    MemoryEngine,
     claimed,
     ended,
     finish,
@@ -497,6 +499,30 @@ async def test_what_has_come_is_due_whatever_the_clock_says(
     await record(journal, replace(NEW, received_at=engine.now))
     engine.now -= 365 * 24 * 3600
     assert (await claimed(journal)).id == 1
+
+
+YEAR = 365 * 24 * 3600.0
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("set_by", [-YEAR, -1800.0, 1800.0, YEAR])
+@pytest.mark.parametrize("is_pause_asked", [False, True])
+async def test_it_is_due_when_it_was_to_be_whatever_is_done_to_the_clock(
+    engine: Engine, set_by: float, is_pause_asked: bool, restarts: bool
+) -> None:
+    journal = await engine.open()
+    for _ in range(2):
+        verdict = {"retry_after": 720.0, "is_pause_asked": is_pause_asked}
+        await finish(journal, await taken(journal), "retrying", **verdict)
+        engine.set_by += set_by
+        assert await journal.claim(ROOM) == []
+    if restarts:
+        await journal.flush()
+        journal = await engine.succeed(journal)
+    engine.now += 719 - (LEASE + 1) * (restarts and isinstance(engine, MemoryEngine))
+    assert await journal.claim(ROOM) == []
+    engine.now += 1
+    assert len(await journal.claim(ROOM)) == 2
 
 
 async def test_when_it_is_due_that_is_told(journal: Journal) -> None:

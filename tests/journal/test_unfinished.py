@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from hfhooks.journal.clock import Clock
 from hfhooks.journal.due import Waiting
 from hfhooks.journal.unfinished import Unfinished
 from hfhooks.model.delivery import Claim
@@ -17,11 +18,14 @@ class Told:
     """How often somebody was told that something may be due."""
 
     now: float = 1e9
+    set_by: float = 0.0
     times: int = 0
+    moved: list[float] = field(default_factory=list)
     unfinished: Unfinished = field(init=False)
 
     def __post_init__(self) -> None:
-        self.unfinished = Unfinished(self._tell, lambda: self.now)
+        clock = Clock(lambda: self.now + self.set_by, lambda: self.now)
+        self.unfinished = Unfinished(self._tell, clock, self.moved.append)
 
     def _tell(self) -> None:
         self.times += 1
@@ -112,3 +116,18 @@ async def test_when_it_is_closed_it_tells_nothing_more(told: Told) -> None:
     loop.call_later(0.01, later.set_result, None)
     await later
     assert told.times == 0
+
+
+@pytest.mark.parametrize("set_by", [-400 * 24 * 3600.0, -61.0, 61.0, 60 * 24 * 3600.0])
+async def test_what_is_due_later_is_so_whatever_is_done_to_the_clock(
+    told: Told, set_by: float
+) -> None:
+    told.unfinished.wait(waiting(1, told.now + 3600), is_due=False)
+    told.set_by = set_by
+    told.unfinished.wait(waiting(2, told.unfinished.now() + 3660), is_due=False)
+    assert told.moved == [set_by]
+    found = []
+    for seconds in (0, 3599, 1, 59, 1):
+        told.now += seconds
+        found.append(told.taken())
+    assert found == [[], [], [1], [], [2]] and told.moved == [set_by]

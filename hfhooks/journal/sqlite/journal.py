@@ -7,13 +7,14 @@ and the next one to open the file finds them.
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from hfhooks.errors import JournalError
 from hfhooks.journal.backlog import LIMITS, Limits
+from hfhooks.journal.clock import Clock, due_at_last, steady
 from hfhooks.journal.due import Waiting
 from hfhooks.journal.sqlite import writing
 from hfhooks.journal.sqlite.commands import Commands
@@ -21,7 +22,7 @@ from hfhooks.journal.sqlite.database import open_database
 from hfhooks.journal.sqlite.in_thread import ThreadReading
 from hfhooks.journal.sqlite.migrating import version_of
 from hfhooks.journal.sqlite.pruning import MIB, prune
-from hfhooks.journal.sqlite.reading import Reader
+from hfhooks.journal.sqlite.reading import Left, Reader
 from hfhooks.journal.telling import Telling
 from hfhooks.journal.unfinished import Unfinished
 from hfhooks.model.delivery import (
@@ -58,13 +59,19 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         min_free: int = MIN_FREE,
         limits: Limits = LIMITS,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady,
     ) -> None:
         Telling.__init__(self)
         self.path = path
         self.given_up: list[int] = []
         self._owner = owner
         self._now = now
-        self._unfinished = Unfinished(lambda: self._tell_due(), now, limits)
+        self._unfinished = Unfinished(
+            lambda: self._tell_due(),
+            Clock(now, steady),
+            lambda by: self._database.write(partial(writing.shift, seconds=by)),
+            limits,
+        )
         self.backlog = self._unfinished.backlog
         self._database = open_database(
             path,
@@ -77,8 +84,11 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         )
         try:
             reader = Reader(path)
-            for left in reader.unfinished():
-                self._unfinished.wait(left.waiting, is_due=left.due_at is None)
+            left, sooner = _in_time(reader.unfinished(), now())
+            for each in left:
+                self._unfinished.wait(each.waiting, is_due=each.due_at is None)
+            if sooner:
+                self._database.write(partial(writing.be_due, at=sooner, now=now()))
             if served := reader.endpoints():
                 self.backlog.serve(each.endpoint.name for each in served)
         except BaseException:
@@ -162,19 +172,15 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         if not self._unfinished.holds(claim):
             asyncio.get_running_loop().call_soon(done, False)
             return
-        pause = verdict.retry_after
-        due_at = None if pause is None else self._now() + pause
-        finish = partial(
-            writing.finish, claim=claim, attempt=attempt, verdict=verdict, due_at=due_at
-        )
-        finished = partial(self._finished, claim, verdict, due_at, done)
+        since = None if verdict.retry_after is None else self._unfinished.now()
+        finish = partial(writing.finish, claim=claim, attempt=attempt, verdict=verdict, since=since)
+        finished = partial(self._finished, claim, verdict, done)
         self._database.write(finish, finished, can_wait=True)
 
     def _finished(
         self,
         claim: Claim,
         verdict: Verdict,
-        due_at: float | None,
         done: Callable[[bool | JournalError], None],
         result: bool | JournalError,
     ) -> None:
@@ -184,6 +190,8 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         if self._unfinished.holds(claim):
             self._unfinished.drop(claim.id)
             if result and verdict.status in ("queued", "retrying"):
+                pause = verdict.retry_after  # the clock may have been set since it was recorded
+                due_at = None if pause is None else self._unfinished.now() + pause
                 waiting = _again(claim, due_at, is_suspect=verdict.attempt in SUSPICIOUS)
                 self._unfinished.wait(waiting, is_due=due_at is None)
         self._changes.tell((claim.id,))
@@ -215,3 +223,16 @@ def _again(claim: Claim, due_at: float | None = None, is_suspect: bool = False) 
     since = delivery.received_at if due_at is None else due_at
     is_suspect |= delivery.is_suspect
     return Waiting(since, claim.id, delivery.endpoint, is_suspect, len(delivery.body))
+
+
+def _in_time(left: Iterable[Left], now: float) -> tuple[Sequence[Left], Mapping[int, float]]:
+    """Return what an earlier run has left, and when that is due which would wait too long."""
+    found, sooner = [], {}
+    for each in left:
+        due_at = each.due_at
+        if due_at is not None:
+            due_at = due_at_last(due_at, each.since, each.is_pause_asked, now)
+        if due_at is not None and due_at != each.due_at:
+            sooner[each.id] = due_at
+        found.append(each._replace(due_at=due_at))
+    return found, sooner

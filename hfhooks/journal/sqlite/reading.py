@@ -87,8 +87,8 @@ SELECT_COUNTS = "SELECT endpoint, status, count(*) FROM deliveries GROUP BY endp
 SELECT_ENDPOINTS = "SELECT published FROM endpoints ORDER BY position"
 BODY_SIZE = "coalesce((SELECT length(body) FROM bodies WHERE delivery_id = id), 0)"
 SELECT_UNFINISHED = f"""
-SELECT id, endpoint, received_at, due_at, {IS_SUSPECT}, {BODY_SIZE} FROM deliveries
-WHERE {IS_UNFINISHED} ORDER BY id
+SELECT id, endpoint, received_at, due_at, {IS_SUSPECT}, {BODY_SIZE}, started_at, is_pause_asked
+FROM deliveries WHERE {IS_UNFINISHED} ORDER BY id
 """
 
 
@@ -102,6 +102,9 @@ class Left(NamedTuple):
     is_suspect: bool
     size: int
     """Bytes of its body."""
+    since: float | None = None
+    """When it began to wait, where it is due later."""
+    is_pause_asked: bool = False
 
     @property
     def waiting(self) -> Waiting:

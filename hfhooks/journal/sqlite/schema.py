@@ -40,7 +40,7 @@ CREATE TABLE deliveries (
     due_at REAL,
     is_pause_asked INTEGER NOT NULL DEFAULT 0,
     attempt_count INTEGER NOT NULL DEFAULT 0,
-    started_at REAL,
+    started_at REAL, -- of the last attempt or, where it is retrying, since when it waits
     sent_status INTEGER,
     first_started_at REAL,
     first_duration REAL,

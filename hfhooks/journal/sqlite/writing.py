@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -32,6 +32,7 @@ from hfhooks.model.endpoint import Published
 
 __all__ = [
     "amend",
+    "be_due",
     "cancel",
     "claim",
     "delete_older",
@@ -41,6 +42,7 @@ __all__ = [
     "publish",
     "release",
     "requeue",
+    "shift",
 ]
 
 # What conflicts is a duplicate.
@@ -63,15 +65,16 @@ WHERE id = ? AND attempt_count = ? AND status = 'running'
 # An attempt ends once, and never after a later one has begun.
 FINISH_FIRST = f"""
 UPDATE deliveries SET status = ?, due_at = ?, is_pause_asked = ?, attempt_count = 1,
-    sent_status = coalesce(sent_status, ?), first_started_at = ?, first_duration = ?,
-    first_status = ?, first_http_status = ?, first_answer = ?, first_error = ?
+    sent_status = coalesce(sent_status, ?), started_at = coalesce(?, started_at),
+    first_started_at = ?, first_duration = ?, first_status = ?,
+    first_http_status = ?, first_answer = ?, first_error = ?
 WHERE id = ? AND attempt_count <= 1 AND first_status IS NULL AND {UNFINISHED}
 """
 FINISH_FURTHER = f"""
 UPDATE deliveries SET status = ?, due_at = ?, is_pause_asked = ?,
-    sent_status = coalesce(sent_status, ?), attempt_count = ?5
-WHERE id = ? AND attempt_count <= ?5 AND {UNFINISHED}
-    AND NOT EXISTS (SELECT 1 FROM further_attempts WHERE delivery_id = id AND number = ?5)
+    sent_status = coalesce(sent_status, ?), started_at = coalesce(?, started_at), attempt_count = ?6
+WHERE id = ? AND attempt_count <= ?6 AND {UNFINISHED}
+    AND NOT EXISTS (SELECT 1 FROM further_attempts WHERE delivery_id = id AND number = ?6)
 """
 INSERT_FURTHER = "INSERT INTO further_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 # Apart: most deliveries leave nothing to be done, and are not to look at one more index.
@@ -95,6 +98,11 @@ WHERE id = ? AND status IN ('failed', 'retrying')
 """
 SELECT_CANCELLED = f"SELECT id FROM deliveries WHERE {UNFINISHED} AND {MATCHES} ORDER BY id"
 CANCEL = f"UPDATE deliveries SET status = 'cancelled', due_at = NULL WHERE id = ? AND {UNFINISHED}"
+BE_DUE = "UPDATE deliveries SET due_at = ?, started_at = min(started_at, ?) WHERE id = ?"
+SHIFT = f"""
+UPDATE deliveries SET due_at = due_at + ?, started_at = started_at + ?
+WHERE {UNFINISHED} AND status = 'retrying'
+"""
 DELETE_OLDER = f"""
 DELETE FROM deliveries WHERE id IN (
     SELECT id FROM deliveries
@@ -198,11 +206,15 @@ def finish(
     claim: Claim,
     attempt: Attempt,
     verdict: Verdict,
-    due_at: float | None,
+    since: float | None,
 ) -> bool:
-    """Keep how an attempt ended; False if it has ended before, or a later one has begun."""
+    """Keep how an attempt ended; False if it has ended before, or a later one has begun.
+
+    `since` is when the delivery begins to wait for the next one, where that is due later.
+    """
     kept = attempt.cut()
-    outcome = (verdict.status, due_at, verdict.is_pause_asked, verdict.sent_status)
+    due_at = None if since is None else since + (verdict.retry_after or 0.0)
+    outcome = (verdict.status, due_at, verdict.is_pause_asked, verdict.sent_status, since)
     ending = (
         kept.started_at,
         kept.duration,
@@ -249,6 +261,16 @@ def cancel(connection: sqlite3.Connection, wanted: Wanted) -> list[int]:
     """End deliveries; return their ids."""
     found = connection.execute(SELECT_CANCELLED, parameters(wanted)).fetchall()
     return [id for (id,) in found if connection.execute(CANCEL, (id,)).rowcount]
+
+
+def be_due(connection: sqlite3.Connection, at: Mapping[int, float], now: float) -> None:
+    """Have deliveries that wait be due at these times."""
+    connection.executemany(BE_DUE, [(due_at, now, id) for id, due_at in at.items()])
+
+
+def shift(connection: sqlite3.Connection, seconds: float) -> None:
+    """Have all that wait be due so many seconds later, and so since when they do."""
+    connection.execute(SHIFT, (seconds, seconds))
 
 
 def publish(connection: sqlite3.Connection, endpoints: Sequence[Published]) -> None:

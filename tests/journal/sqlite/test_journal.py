@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,40 @@ async def test_no_id_comes_back_though_everything_is_deleted(
     left = url_of(tmp_path / "copy" / "journal.db") if is_killed else url
     journal = open_journal(left)
     assert (await record(journal)).id == 4
+    await journal.close()
+
+
+YEAR = 365 * 24 * 3600.0
+
+
+@pytest.mark.parametrize("set_by", [-YEAR, -600.0, YEAR])
+async def test_a_clock_that_is_set_while_no_server_runs_postpones_nothing(
+    url: str, set_by: float
+) -> None:
+    now = 1e9
+
+    def opened() -> Any:
+        return open_journal(url, now=lambda: now, steady=lambda: now)
+
+    journal = opened()
+    await finish(journal, await taken(journal), "retrying", retry_after=3600.0, is_pause_asked=True)
+    await journal.close()
+    now += set_by
+    for _ in range(3):  # each start counts from the first one
+        journal = opened()
+        [left] = await journal.list(Wanted())
+        is_early = bool(await journal.claim({"train": 1}))
+        assert is_early is (set_by > 0)
+        if is_early:
+            break
+        now += 1000
+        await journal.flush()
+        await journal.close()
+    else:
+        assert left.due_at == pytest.approx(1e9 + set_by + 3600)
+        now += 600
+        journal = opened()
+        await claimed(journal)
     await journal.close()
 
 
