@@ -130,7 +130,8 @@ def test_no_other_spelling_of_its_path_reaches_a_handler(url: str, target: str) 
 
 
 def test_health_stays_ours(url: str) -> None:
-    assert request("GET", url + "/healthz").json() == {"status": "ready"}
+    for path in ("/healthz", "/readyz"):
+        assert request("GET", url + path).json() == {"records": True, "runs": True, "why": []}
 
 
 def test_an_endpoint_is_called_by_post_alone(url: str) -> None:
@@ -197,7 +198,7 @@ def test_pipelined_requests_are_answered_in_turn(url: str) -> None:
     last = b"GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     answers = raw(url, one + health + one + last)
     assert answers.count(b"a tokenizer") == 2
-    order = [answers.index(text) for text in (b"a model", b"ready", b"Not Found")]
+    order = [answers.index(text) for text in (b"a model", b"records", b"Not Found")]
     assert order == sorted(order)
 
 

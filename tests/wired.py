@@ -163,6 +163,10 @@ async def listening(gateway: Gateway, tasks: Tasks) -> AsyncIterator[str]:
         sock.close()
 
 
+def why_idle(dispatcher: Dispatcher) -> str | None:
+    return None if dispatcher.has_worker else "no worker"
+
+
 Open = Callable[..., Any]
 
 
@@ -184,7 +188,7 @@ async def gateway(
         async def start(wait: float = 5.0, **options: Any) -> httpx.AsyncClient:
             app, endpoints = build(registry)
             options |= {"url": "http://hooks.test", "wait": wait, "token": TOKEN}
-            options |= {"now": lambda: NOW, "is_ready": lambda: dispatcher.has_worker}
+            options |= {"now": lambda: NOW, "why_idle": lambda: why_idle(dispatcher)}
             gate = Gateway(journal, dispatcher, reports, **options)
             gate.publish(endpoints)
             dispatcher.use(

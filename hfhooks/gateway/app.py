@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from hfhooks.gateway.admission import Admission
 from hfhooks.gateway.exchange import Exchange
+from hfhooks.gateway.health import health
 from hfhooks.gateway.kept import Kept
 from hfhooks.gateway.paths import STARTING, Paths
 from hfhooks.gateway.turned_away import TurnedAway
@@ -28,6 +30,8 @@ __all__ = ["PROBES", "Gateway"]
 
 PROBES = "/.hfhooks/"
 """Where requests come that look for this server, followed by a secret."""
+HEALTH = (HEALTHY, READY) = "/healthz", "/readyz"
+"""Where balancers look for whether deliveries are recorded, and people whether they are handled."""
 PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
@@ -40,7 +44,7 @@ PAGE_HEADERS = (
 class Gateway:
     """Answers the requests of the public listener.
 
-    `host` calls the handlers; `is_ready` tells whether it can. `url` is where this machine reaches
+    `host` calls the handlers; `why_idle` says why it cannot. `url` is where this machine reaches
     us, and `public_url` where everybody does; `address` is what is listened on; `wait` is how many
     seconds a sender is kept for the handler's own answer, `most_kept` how many are at once; `token`
     proves that a request comes from this machine's user; whoever finds an answer at `probe` has
@@ -60,7 +64,7 @@ class Gateway:
         most_kept: int = MOST_CONNECTIONS // 2,
         token: str,
         probe: str = PROBES,
-        is_ready: Callable[[], bool] = lambda: True,
+        why_idle: Callable[[], str | None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._probe = probe
@@ -70,8 +74,8 @@ class Gateway:
         self.turned_away = TurnedAway(tell)
         self.kept = Kept(wait, most_kept)
         self._token = token
-        self._is_ready = is_ready
-        self.paths = Paths(("/healthz", probe), wait)
+        self._why_idle = why_idle
+        self.paths = Paths((*HEALTH, probe), wait)
 
     def reached_at(self, url: str, public_url: str | None) -> None:
         """Show from now on where this machine, and where everybody, reaches us."""
@@ -142,23 +146,24 @@ class Gateway:
 
     def _own_answer(self, request: Request) -> Answer | None:
         """Return what we say ourselves, None where that is up to an endpoint."""
-        if request.path not in ("/", "/healthz", self._probe):
+        if request.path not in ("/", *HEALTH, self._probe):
             return None
         _check_method(request, "GET", "HEAD")
         if request.path == "/":
             return self._landing_page()
-        return self._health(request) if request.path == "/healthz" else Answer(204, b"", ())
+        return self._health(request) if request.path in HEALTH else Answer(204, b"", ())
 
     def _is_owner(self, request: Request) -> bool:
         given = request.fields.get(TOKEN_HEADER)
         return given is not None and is_one_of(given.encode("latin-1"), [self._token])
 
     def _health(self, request: Request) -> Answer:
-        is_ready = self._is_ready()
-        content: dict[str, Any] = {"status": "ready" if is_ready else "starting"}
+        found = health(self.journal, self.paths, self._why_idle())
+        content: dict[str, Any] = asdict(found)
         if self._is_owner(request):
             content["pid"] = os.getpid()
-        return json_answer(content, 200 if is_ready else 503)
+        is_well = found.records and (found.runs or request.path == HEALTHY)
+        return json_answer(content, 200 if is_well else 503)
 
     def _landing_page(self) -> Answer:
         from hfhooks.gateway.landing import landing_page  # Jinja2 waits for the first visitor

@@ -26,7 +26,7 @@ class Paths:
         self._endpoints: dict[str, Endpoint] = {}
         self._site: Site | None = None
         self._are_known = False
-        self._is_stopping = False
+        self.is_stopping = False
         self._waiting: dict[Callable[[], None], asyncio.TimerHandle] = {}
         """Who waits until the endpoints are known, and until when."""
 
@@ -41,9 +41,15 @@ class Paths:
         if are_all:
             self._know()
 
+    def why_closed(self) -> list[str]:
+        """Return why no delivery to any endpoint is accepted now, if so."""
+        if self.is_stopping:
+            return ["stopping"]
+        return [] if self._are_known or self._endpoints else ["starting"]
+
     def stop(self) -> None:
         """Accept no further delivery."""
-        self._is_stopping = True
+        self.is_stopping = True
         self._know()
 
     def is_endpoint(self, path: str) -> bool:
@@ -72,7 +78,7 @@ class Paths:
             raise Refusal(404, "not_found")
         if self.may_appear(path):
             raise Refusal(503, "starting", STARTING)
-        if self._is_stopping:
+        if self.is_stopping:
             raise Refusal(503, "stopping", STARTING)
         if endpoint := self._find(path):
             return endpoint

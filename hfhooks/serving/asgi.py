@@ -197,6 +197,7 @@ class _Parts:
             address=host,
             wait=wait,
             token=secrets.token_urlsafe(32),
+            why_idle=lambda: None if self.dispatcher.has_worker else "no worker",
         )
 
         def changed(condition: Condition) -> None:

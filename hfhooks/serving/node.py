@@ -99,7 +99,7 @@ class Node:
             most_kept=sockets.connections // 2,
             token=token,
             probe=probe,
-            is_ready=lambda: self._dispatcher.has_worker,
+            why_idle=lambda: self._service.why_idle(),
         )
         self._listener = Listener(
             self._gateway.respond,

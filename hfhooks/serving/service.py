@@ -36,6 +36,8 @@ class Service:
         self._announcement = announcement
         self._tasks = tasks
         self._closed = Closed()
+        self._is_broken = False
+        """The scripts cannot be loaded as they are now."""
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -54,6 +56,7 @@ class Service:
             what = f"{path} has no secret any more: senders still need the last one."
             self.tell(Note(f"{what} Start the server anew to let in everybody."))
         before, self._announcement.endpoints = self.endpoints, endpoints
+        self._is_broken = False
         self._gateway.publish(endpoints, site)
         self._dispatcher.use(worker, endpoints)
         self._tasks.one("publishing", self._publish())
@@ -63,6 +66,12 @@ class Service:
             appeared, vanished = sorted(new - old), sorted(old - new)
             self.tell(Reloaded(reloaded_in, self._announcement.described, appeared, vanished))
             self._tasks.one("retrying", self._retry_raised())
+
+    def why_idle(self) -> str | None:
+        """Return why no handler can be called now, in words that anybody may hear."""
+        if self._dispatcher.has_worker:
+            return None
+        return "the scripts cannot be loaded" if self._is_broken else "no worker"
 
     def lose(self) -> None:
         """Hold the deliveries: no worker takes them."""
@@ -74,6 +83,7 @@ class Service:
 
     def tell(self, happening: Happening) -> None:
         """Tell the subscribers."""
+        self._is_broken |= isinstance(happening, Broken)
         if isinstance(happening, Broken) and not self.endpoints:
             self._tasks.one("recalling", self._recall())
         self._announcement.tell(happening)

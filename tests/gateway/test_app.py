@@ -745,16 +745,6 @@ async def test_headers_of_ours_reach_no_handler(gateway: Any) -> None:
     assert not [name for name in answer.json() if name.startswith("hfhooks-")]
 
 
-async def test_health_is_200_while_there_is_a_worker(gateway: Any, dispatcher: Dispatcher) -> None:
-    echo()
-    http = await gateway()
-    answer = await http.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
-    dispatcher.lose()
-    answer = await http.get("/healthz")
-    assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
-
-
 async def test_only_the_owner_learns_the_pid(gateway: Any) -> None:
     echo()
     http = await gateway()
@@ -787,7 +777,13 @@ def stub(journal: Journal, dispatcher: Dispatcher, reports: Reports) -> Stub:
     """Return what makes a gateway that has heard of no script yet."""
 
     def make(wait: float) -> Gateway:
-        return Gateway(journal, dispatcher, reports, url="http://x", wait=wait, token=TOKEN)
+        options: dict[str, Any] = {
+            "url": "http://x",
+            "wait": wait,
+            "token": TOKEN,
+            "why_idle": lambda: None,
+        }
+        return Gateway(journal, dispatcher, reports, **options)
 
     return make
 

@@ -33,7 +33,14 @@ class Rig:
     ) -> None:
         self.journal, self.dispatcher, self.reports = journal, dispatcher, reports
         self.gateway = Gateway(
-            journal, dispatcher, reports, url="http://x", wait=0.05, token="t0ken", now=lambda: NOW
+            journal,
+            dispatcher,
+            reports,
+            url="http://x",
+            wait=0.05,
+            token="t0ken",
+            why_idle=lambda: self.service.why_idle(),
+            now=lambda: NOW,
         )
         announcement = Announcement(KNOWN, reports, lambda: None)
         self.service = Service(journal, self.gateway, dispatcher, announcement, tasks)
@@ -96,6 +103,20 @@ async def test_without_a_worker_they_wait(rig: Rig) -> None:
     rig.service.lose()
     assert await rig.post("a") == 202
     assert (await recorded(rig.journal)).status == "queued"
+
+
+async def test_why_no_handler_can_be_called_is_said(rig: Rig) -> None:
+    found = [rig.service.why_idle()]
+    rig.service.tell(BROKEN)
+    found.append(rig.service.why_idle())
+    await rig.load(A)
+    found.append(rig.service.why_idle())
+    rig.service.tell(BROKEN)  # the version before goes on
+    found.append(rig.service.why_idle())
+    rig.service.lose()
+    found.append(rig.service.why_idle())
+    cannot = "the scripts cannot be loaded"
+    assert found == ["no worker", cannot, None, None, cannot]
 
 
 async def test_a_first_version_is_no_reload(rig: Rig) -> None:

@@ -108,12 +108,12 @@ class Commits:
         self._wrote_at = time.monotonic()
 
     def idle(self) -> None:
-        """Look at the files and the room, and do the chore when it is time for it."""
+        """Look at the files, the room and locks, and do the chore when it is time for it."""
         self._look()
+        self._together([])
         if self.room.full and self.room.is_there():  # and nobody may come any more to find it
             self.room.learn(self._together([_touch]))
-            self.away = None  # nobody has waited
-        if time.monotonic() - self._wrote_at >= self.rest:
+        if not self.away and time.monotonic() - self._wrote_at >= self.rest:
             self.do_chore()
             self._wrote_at = time.monotonic()
 

@@ -170,6 +170,8 @@ class Database:
             batch = self._batches.get(timeout=self._commits.idle_after)
         except Empty:
             self._commits.idle()
+            if self._commits.away:
+                self._write_when_back((), self._commits.away)
             return True
         if batch is None:
             return False

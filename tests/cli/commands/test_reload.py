@@ -162,8 +162,12 @@ def test_a_first_version_that_is_broken_may_be_mended(
     server = start(tmp_path / "app.py", *state, "--reload", "--wait", "0.1", "--port", "0")
     [line] = wait_until(lambda: reloads(server), timeout=30)
     assert line["ok"] is False
-    url = f"http://127.0.0.1:{listening_port(server)}/webhooks/"
+    base = f"http://127.0.0.1:{listening_port(server)}"
+    url = f"{base}/webhooks/"
     headers = {"content-type": "application/json"}
+    wait_until(lambda: request("GET", base + "/healthz").status == 200)
+    ready = request("GET", base + "/readyz")
+    assert (ready.status, ready.json()["why"]) == (503, ["the scripts cannot be loaded"])
     assert request("POST", url + "version", PULL, headers).status == 202
     assert request("POST", url + "unknown", PULL, headers).status == 503
     script(versioned(2))

@@ -623,8 +623,9 @@ def test_the_landing_page_and_health_are_served(start: Start, script: Script) ->
     server = start(script(ECHO))
     page = request("GET", server.ready["local_url"] + "/")
     assert page.status == 200 and b"/webhooks/model" in page.body
-    health = request("GET", server.ready["local_url"] + "/healthz")
-    assert (health.status, health.json()) == (200, {"status": "ready"})
+    for path in ("/healthz", "/readyz"):
+        health = request("GET", server.ready["local_url"] + path)
+        assert (health.status, health.json()) == (200, {"records": True, "runs": True, "why": []})
     assert page.headers["server"] is None
 
 
@@ -790,3 +791,26 @@ def test_other_json_types_are_refused_over_the_wire(start: Start, script: Script
     server = start(script(ECHO))
     answer = request("POST", server.url("plain"), b"[]", JSON)
     assert (answer.status, answer.json()) == (400, {"error": "not_object"})
+
+
+def looked(server: Any) -> tuple[int, int, list[str]]:
+    """Return the statuses of /healthz and /readyz, and why they are what they are."""
+    url = server.ready["local_url"]
+    health, ready = [request("GET", url + path) for path in ("/healthz", "/readyz")]
+    return health.status, ready.status, ready.json()["why"]
+
+
+def test_where_the_script_cannot_be_loaded_any_more_it_is_healthy_and_not_ready(
+    start: Start, script: Script
+) -> None:
+    server = start(path := script(ECHO), "--reload")
+    assert looked(server) == (200, 200, [])
+    path.write_text("1 / 0")
+    wait_until(lambda: any(event["type"] == "reload" for event in server.events))
+    assert looked(server) == (200, 200, [])  # the version before goes on
+    for pid in server.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: looked(server) == (200, 503, ["the scripts cannot be loaded"]))
+    assert server.post("model", PULL).status == 202
+    path.write_text(ECHO)
+    wait_until(lambda: looked(server) == (200, 200, []))

@@ -337,6 +337,21 @@ async def test_that_the_disk_is_nearly_full_is_told_though_nobody_comes(
     await until(lambda: told == ["full"])
 
 
+async def test_that_another_program_has_it_locked_is_told_though_nobody_comes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfhooks.journal.sqlite.commits.LOOK_EVERY", 0.01)
+    told: list[str] = []
+    database = opened(become=lambda condition: told.append(condition.state))
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        await until(lambda: told == ["away"])
+        another.execute("ROLLBACK")
+        await until(lambda: told == ["away", "healthy"])
+    await database.commit(insert("a"), is_new=True)
+    assert names(database) == ["a"]
+
+
 async def pragma(database: Database, setting: str) -> None:
     """Set it in the thread that writes, which may be at its chore."""
     await database.commit(lambda writer: writer.execute(f"PRAGMA {setting}").fetchall())
