@@ -17,6 +17,7 @@ MODULES = {
 LAYERS = [
     ["errors", "redact", "tracebacks", "version"],
     ["private", "secret", "tasks"],
+    ["processes"],
     ["model"],
     ["http"],
     ["journal", "script", "settings"],

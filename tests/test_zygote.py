@@ -33,7 +33,7 @@ def facts():
             if "/tests/" in (getattr(module, "__file__", None) or "")
         ],
         "folder": os.getcwd(),
-        "environment": ascii(dict(os.environ)),
+        "environment": ascii({**os.environ, "_HFHOOKS_WORKER": "of each another"}),
         "time zone": time.tzname,
         "streams": [
             [stream.name, stream.mode, stream.encoding, stream.errors]

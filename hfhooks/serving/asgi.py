@@ -26,13 +26,14 @@ from hfhooks.model.endpoint import Endpoint, Published
 from hfhooks.model.happenings import Failed, Happenings, Note
 from hfhooks.model.headers import BODILESS
 from hfhooks.model.refusal import Refusal
+from hfhooks.processes import end_left
 from hfhooks.redact import redact
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import OwnServer, Registry
 from hfhooks.secret import advice, environment_secrets
 from hfhooks.serving.own_journal import journal_url, open_own_journal
 from hfhooks.settings import load_settings, space_url
-from hfhooks.tasks import Tasks
+from hfhooks.tasks import Tasks, in_thread
 from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.app import build, direct_handlers, other_routes
 from hfhooks.worker.calls import Calls
@@ -129,6 +130,7 @@ class Application:
         url = journal_url(settings, self._key)
         journal = open_own_journal(url, settings)
         try:
+            await in_thread(end_left)  # or a delivery might run beside itself
             parts = _Parts(journal, happenings, settings.host, settings.wait)
             await parts.dispatcher.start()
             async with self._handled(parts, settings.grace) as pages:

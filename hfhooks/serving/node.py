@@ -20,13 +20,14 @@ from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED
 from hfhooks.model.happenings import Failed, Happenings, Note, Stopped
 from hfhooks.model.running_server import RunningServer
+from hfhooks.processes import end_left
 from hfhooks.secret import advice
 from hfhooks.serving.announce import Announcement, Known
 from hfhooks.serving.service import Service
 from hfhooks.serving.signals import Stop, settle
 from hfhooks.serving.sockets import Sockets
 from hfhooks.settings import Settings, space_url
-from hfhooks.tasks import Tasks
+from hfhooks.tasks import Tasks, in_thread
 from hfhooks.tunnels.keeper import Keeper
 
 __all__ = ["Node", "Workers"]
@@ -132,6 +133,7 @@ class Node:
         """Serve until told to stop. Raises `HfhooksError` when that cannot start or go on."""
         asyncio.get_running_loop().set_exception_handler(self._on_exception)
         try:
+            await in_thread(end_left)  # or a delivery might run beside itself
             left = await self._dispatcher.start()
             listening = [
                 self.tasks.core("listening", self._listener.listen()),

@@ -14,6 +14,7 @@ from typing import Protocol
 from hfhooks.errors import Fault, UsageError
 from hfhooks.model.happenings import Happenings, Subscriber
 from hfhooks.model.running_server import RunningServer
+from hfhooks.processes import end_own
 from hfhooks.script.target import Target
 from hfhooks.serving.node import Node
 from hfhooks.serving.own_journal import journal_url, open_own_journal
@@ -80,6 +81,7 @@ def serve_until_signal(
         gc.freeze()
         journal = open_own_journal(url, settings, sockets.port)
         with ExitStack() as stack:
+            stack.callback(end_own)
             happenings = Happenings(*subscribers)
             restored = _Later()
             stop = stack.enter_context(stop_signal(restored, journal.stopping))

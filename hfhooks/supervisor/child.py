@@ -102,6 +102,7 @@ class Worker:
         self._served = asyncio.Event()
         self._steps = {PRELOADED: self.is_warm, SERVED: self._served}
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
+        process.note()
         try:
             # A process that says nothing more, or nothing that makes sense, is of no use.
             self._link = Link(process.sock, self._hear, self.kill)
@@ -182,6 +183,7 @@ class Worker:
 
     async def stop(self, grace: float) -> None:
         """End it; handlers and their background tasks get this many seconds."""
+        self._process.may_leave = True
         self._link.send(Frame(STOP))
         ended = asyncio.ensure_future(self.ended())
         served = asyncio.ensure_future(self._served.wait())
@@ -190,6 +192,7 @@ class Worker:
         served.cancel()
         self._is_interrupted = True
         if not (self._served.is_set() or ended.done()):
+            self._process.terminate()
             self.asked.end_all(None)
             if self.left_behind:
                 self._noted(f"cut off, as handlers left it behind: {'; '.join(self.left_behind)}.")
@@ -257,6 +260,8 @@ def _wait(process: Spawned, loop: asyncio.AbstractEventLoop, ended: Callable[[in
         process.kill()
         code = process.wait()
     finally:
+        with suppress(OSError):
+            process.let_go(code)
         with suppress(RuntimeError):  # the loop is closed: nobody asks any more
             loop.call_soon_threadsafe(ended, code)
 

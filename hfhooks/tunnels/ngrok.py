@@ -23,11 +23,12 @@ from pyngrok.log import NgrokLog
 
 from hfhooks.errors import CredentialsError, TunnelError
 from hfhooks.model.happenings import Progress
+from hfhooks.processes import noted
 from hfhooks.redact import redact
 from hfhooks.settings import Settings
 from hfhooks.tasks import in_thread
 from hfhooks.tunnels.probe import ProxyOut
-from hfhooks.tunnels.programs import environment, guarded, private_folder
+from hfhooks.tunnels.programs import environment, private_folder
 from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
 __all__ = ["TOKEN_HELP", "Ngrok", "looked_at"]
@@ -119,7 +120,7 @@ class Ngrok:
             try:
                 async with asyncio.timeout(OPEN_WITHIN):
                     if await agent.has_started(connecting):
-                        stack.enter_context(guarded(agent.pid, folder))
+                        stack.enter_context(noted(agent.pid))
                     url = await connecting
             except TimeoutError:
                 text = f"the ngrok agent has not opened a tunnel in {OPEN_WITHIN:g} seconds."
@@ -128,8 +129,7 @@ class Ngrok:
                 if agent.is_too_old:
                     raise TunnelError(*TOO_OLD) from error
                 raise _explained(error, agent.complaint) from error
-            watching = asyncio.create_task(_watch(agent, url, tell))
-            stack.callback(watching.cancel)
+            stack.callback(asyncio.create_task(_watch(agent, url, tell)).cancel)
             yield url
 
 

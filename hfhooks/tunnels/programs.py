@@ -1,12 +1,6 @@
-"""Programs that run beside us: they end with us, however we end.
-
-While we live a shell waits for the end of a pipe that only we hold, and then ends the program; it
-works after `kill -9` too. Should it have been killed as well, the next start finds in the state
-folder which program ran for whom.
-"""
+"""Programs that open tunnels: how they are run, and what they say."""
 
 import asyncio
-import json
 import os
 import re
 import secrets
@@ -20,18 +14,16 @@ from threading import Thread
 from typing import IO
 
 from hfhooks.errors import CredentialsError, StartError, TunnelError
-from hfhooks.private import check_private, is_alive, state_folder, write_private
+from hfhooks.private import check_private, is_alive, state_folder
+from hfhooks.processes import noted
 from hfhooks.tunnels.tunnel import Gone, Moved, Tell
 
-__all__ = ["environment", "find_program", "guarded", "opened_by", "private_folder"]
+__all__ = ["environment", "find_program", "opened_by", "private_folder"]
 
 URL_WITHIN = 20.0
 """Seconds in which a program must have said its URL."""
 END_WITHIN = 1.0
 """Seconds that a program gets to leave before it is killed."""
-GUARD = 'read _ || kill -TERM "$1"'
-"""Waits for a line, or for the end of whoever would write it."""
-RECORD = "program.json"
 DENIED = re.compile(r"permission denied|authentication fail", re.IGNORECASE)
 REASON = re.compile(r"\berr|denied|refused|fail|cannot|no such|not found|timed out", re.IGNORECASE)
 
@@ -57,7 +49,7 @@ def private_folder() -> Iterator[Path]:
     """Make a folder for what a program needs, for this user's eyes only, and remove it after."""
     home = state_folder() / "programs"
     check_private(home)
-    end_orphans(home)
+    _forget_the_dead(home)
     folder = home / f"{os.getpid()}-{secrets.token_hex(4)}"
     try:
         folder.mkdir(mode=0o700, parents=True)
@@ -69,50 +61,12 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_orphans(home: Path) -> None:
-    """End the programs of those that were killed, and remove what they left."""
+def _forget_the_dead(home: Path) -> None:
+    """Remove what those left that were killed."""
     for folder in home.glob("*-*"):
         owner = folder.name.partition("-")[0]
-        if not owner.isdecimal() or is_alive(int(owner)):
-            continue
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((folder / RECORD).read_text())
-            command = _command_of(record["pid"])
-            # Another program may have its number now.
-            if command and (command == record["command"] or str(folder) in command):
-                os.kill(record["pid"], 9)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def guarded(pid: int, folder: Path) -> Iterator[None]:
-    """End a process when we end; its folder is to be a `private_folder`."""
-    write_private(folder / RECORD, {"pid": pid, "command": _command_of(pid)})
-    if os.name == "nt":
-        yield
-        return
-    with subprocess.Popen(
-        ["/bin/sh", "-c", GUARD, "hfhooks", str(pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,
-    ) as guard:
-        try:
-            yield
-        finally:
-            with suppress(BrokenPipeError):  # somebody has ended it
-                guard.communicate(b"\n")
-
-
-def _command_of(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1")
-    with suppress(OSError, subprocess.CalledProcessError):
-        command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]  # there is no /proc
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode("latin-1")
-    return ""
+        if owner.isdecimal() and not is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -123,7 +77,7 @@ async def opened_by(
 
     Raises `TunnelError` with the program's own last words when it ends before that.
     """
-    with private_folder() as folder, _Program(command) as program, guarded(program.pid, folder):
+    with _Program(command) as program, noted(program.pid):
         url = await program.find(url_in)
         watching = asyncio.create_task(_watch(program, url_in, tell))
         try:

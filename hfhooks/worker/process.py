@@ -1,6 +1,7 @@
 """The worker process: warm up, load, report, call handlers.
 
-The gateway starts it as `python -P -m hfhooks.worker.process SOCKET`, with the number of a socket.
+The gateway starts it as `python -P -m hfhooks.worker.process SOCKET PIPE`, with the numbers of a
+socket and, on Linux, of the end of a pipe whose other end it alone has, and nothing comes through.
 """
 
 import gc
@@ -21,6 +22,8 @@ from hfhooks.worker.sources import local_files
 
 def main() -> None:
     """Serve until the gateway says stop."""
+    if sys.argv[2:]:
+        _end_with_the_gateway(int(sys.argv[2]))
     gc.disable()  # while nothing but imports happens, which leave nothing to be collected
     _leave_signals_to_the_gateway()
     control = Control(int(sys.argv[1]))
@@ -71,6 +74,23 @@ def _warm_up_spare(needs_fastapi: bool) -> None:
     from hfhooks.worker.warmup import warm_up_spare
 
     warm_up_spare(needs_fastapi)
+
+
+def _end_with_the_gateway(pipe: int) -> None:
+    """Have the kernel kill our group when the gateway is gone, whatever holds the interpreter."""
+    # Unlike PR_SET_PDEATHSIG this is for the whole group, goes by the process that has started us
+    # and not by its thread, and takes no `ctypes`. Forks keep it, other programs do not.
+    import fcntl
+    import select
+
+    os.set_inheritable(pipe, False)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(pipe, 0)  # which tells nothing but its end
+    if poll.poll(0):
+        os._exit(1)
 
 
 def _leave_signals_to_the_gateway() -> None:

@@ -63,6 +63,9 @@ class FakeProcess:
         self.theirs.setblocking(False)
         self.heard: list[Frame] = []
         self.policy = "usual"
+        self.signals: list[str] = []
+        self.may_leave = False
+        self.left_with: int | None = None
         self._codes: SimpleQueue[int | Exception] = SimpleQueue()
         self._parser = Parser()
 
@@ -92,7 +95,17 @@ class FakeProcess:
             raise code
         return code
 
+    def note(self) -> None:
+        self.is_noted = True
+
+    def let_go(self, code: int) -> None:
+        self.left_with = code
+
+    def terminate(self) -> None:
+        self.signals.append("TERM")
+
     def kill(self) -> None:
+        self.signals.append("KILL")
         self.end(-9)
 
     def step_back(self) -> None:
