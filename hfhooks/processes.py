@@ -91,6 +91,14 @@ class Note:
             return None
 
     @property
+    def is_of_this_boot(self) -> bool:
+        return self.boot == _here()[0]
+
+    @property
+    def is_of_here(self) -> bool:
+        return (self.boot, self.namespace) == _here()
+
+    @property
     def members(self) -> list[int]:
         """What runs of the group; nothing of another group that has its number now."""
         pid = self.process.pid
@@ -115,7 +123,8 @@ def note(pid: int, mark: str = "") -> Path | None:
     with suppress(OSError, StartError):
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / f"{os.getpid()}-{pid}.json"
+        # A folder that several containers have, where each may have the same numbers.
+        file = folder / f"{os.getpid()}-{pid}-{os.urandom(4).hex()}.json"
         made = Note(*_here(), Process.of(os.getpid()), Process.of(pid), mark)
         write_private(file, asdict(made))
         return file
@@ -127,10 +136,9 @@ def end_left() -> None:
 
     Raises `StartError` where it does not end.
     """
-    for file, found in _notes("*-*.json"):
-        boot, namespace = _here()
-        if found and found.boot == boot:
-            if found.namespace != namespace or found.owner.runs:
+    for file, found in _notes():
+        if found and found.is_of_this_boot:
+            if not found.is_of_here or found.owner.runs:
                 continue
             _end(found)
         forget(file)
@@ -138,8 +146,10 @@ def end_left() -> None:
 
 def end_own() -> None:
     """End what our own processes have left that have ended."""
-    for file, found in _notes(f"{os.getpid()}-*.json"):
-        if found and found.owner.is_here and found.kill(signal.SIGTERM):
+    for file, found in _notes(f"{os.getpid()}-"):
+        if found is None or not (found.is_of_here and found.owner.is_here):
+            continue
+        if found.kill(signal.SIGTERM):
             _wait(found, LEAVE_WITHIN)
             found.kill(signal.SIGKILL)
         forget(file)
@@ -221,11 +231,11 @@ def _folder() -> Path:
     return folder
 
 
-def _notes(pattern: str) -> Iterator[tuple[Path, Note | None]]:
+def _notes(beginning: str = "") -> Iterator[tuple[Path, Note | None]]:
     """Yield what is noted; where others could have written that, it counts for nothing."""
     with suppress(StartError, OSError):
         _here()  # or numbers of processes mean nothing
-        for file in sorted(_folder().glob(pattern)):
+        for file in sorted(_folder().glob(f"{beginning}*.json")):
             yield file, Note.read(file)
 
 

@@ -263,6 +263,21 @@ print(process.poll())
     assert notes() == []
 
 
+def test_what_is_noted_in_another_container_is_not_our_own() -> None:
+    text = """
+import subprocess
+from hfhooks.processes import end_own, note
+process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+file = note(process.pid)
+file.write_text(file.read_text().replace("pid:[", "another:["))
+end_own()
+print(process.poll())
+process.kill()
+"""
+    assert start_again(text).stdout == "None\n"
+    assert len(notes()) == 1
+
+
 def test_where_nothing_can_be_noted_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     assert note(os.getpid()) is None
