@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from itertools import chain, count, cycle, islice
@@ -33,6 +33,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
 
+from hfhooks.processes import has_members
 from tests.harness import COMMAND, JSON, Server, payload, wait_until
 
 ACKNOWLEDGE_FIRST = [sys.executable, str(Path(__file__).with_name("acknowledge_first.py"))]
@@ -117,11 +118,12 @@ class Books:
 
 
 class Victim(Server):
-    """A server in a process group of its own, which writes to this folder only."""
+    """A server that writes to this folder only."""
 
     def __init__(self, folder: Path, command: Sequence[str], wait: float) -> None:
         home = folder / "home"
         (home / "tmp").mkdir(parents=True, exist_ok=True)
+        self._workers: list[int] = []
         own = {"HOME": home, "XDG_STATE_HOME": home / "state", "TMPDIR": home / "tmp"}
         super().__init__(
             *("app.py", "--tunnel", "none", "--state-dir", folder, "--wait", str(wait)),
@@ -139,19 +141,17 @@ class Victim(Server):
         if kind == "worker":
             os.kill(wait_until(lambda: self.worker_pids)[0], signal.SIGKILL)
             return
-        if kind == "gateway":
-            self.process.kill()
-        else:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.is_running:
+            self._workers = self.worker_pids
+        self.process.kill()
+        for pid in self._workers if kind == "both" else ():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         self.process.wait()
 
     def is_gone(self) -> bool:
-        """Say whether the worker is gone too."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+        """Say whether the workers, and all of their groups, are gone too."""
+        return not any(map(has_members, self._workers))
 
 
 class Rig:
