@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from hfhooks.errors import HfhooksError
@@ -84,9 +85,10 @@ def _end_with_the_gateway(pipe: int) -> None:
     import select
 
     os.set_inheritable(pipe, False)
-    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    with suppress(OSError):  # a sandbox without that: what follows the socket has to do
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
     poll.register(pipe, 0)  # which tells nothing but its end
     if poll.poll(0):
