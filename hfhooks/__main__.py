@@ -27,6 +27,8 @@ def main() -> None:
             if sys.argv[1:] and sys.argv[1].endswith(".py"):
                 sys.argv.insert(1, "serve")
             worker = _warm_worker(sys.argv[1:], stack)
+            if worker:
+                _print_in_threads()
             _mask_secrets()
             from hfhooks.cli.main import run
 
@@ -43,9 +45,9 @@ def _leave(code: int) -> NoReturn:
     """
     if any(thread.daemon for thread in threading.enumerate()):
         atexit._run_exitfuncs()
-        with suppress(OSError, ValueError):  # nobody is there to hear it
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):  # what the first has not taken the second says
+            with suppress(OSError, ValueError):  # nobody is there to hear it
+                getattr(stream, "finish", stream.flush)()
         os._exit(code)
     sys.exit(code)
 
@@ -57,6 +59,14 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             os.set_inheritable(number, True)  # the worker, too, has something to print on
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
+def _print_in_threads() -> None:
+    """Keep a server from waiting for who reads what it, or Python for it, prints."""
+    from hfhooks.console.queued import QueuedStream
+
+    sys.stderr = notes = QueuedStream(sys.stderr)
+    sys.stdout = QueuedStream(sys.stdout, data="stdout", notes=notes)
 
 
 def _mask_secrets() -> None:

@@ -222,6 +222,7 @@ SUBJECTS = {
     "space",
     "standins",
     "surroundings",
+    "unread",
 }
 """What tests are about that is no module."""
 

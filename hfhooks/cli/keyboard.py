@@ -48,7 +48,8 @@ class Keyboard:
         """Leave the terminal as it was."""
         if self._before and self._is_ours:
             with suppress(self._termios.error):
-                self._termios.tcsetattr(self._fd, self._termios.TCSADRAIN, self._before)
+                # Not when all is printed, as after Ctrl-S that would be never.
+                self._termios.tcsetattr(self._fd, self._termios.TCSANOW, self._before)
 
     def close(self) -> None:
         """Stop listening, and leave the terminal as it was."""
