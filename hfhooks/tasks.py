@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from hfhooks.errors import Fault
 
-__all__ = ["CallThread", "Tasks", "in_thread", "new_event_loop", "run", "soon"]
+__all__ = ["CallThread", "Tasks", "in_thread", "interruptibly", "new_event_loop", "run", "soon"]
 
 T = TypeVar("T")
 Task: TypeAlias = "asyncio.Task[None]"
@@ -128,6 +129,23 @@ async def in_thread(call: Callable[..., T], *args: Any) -> T:
     result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     Thread(target=_settle, args=(result, call, args), daemon=True, name="hfhooks-call").start()
     return await result
+
+
+def interruptibly(call: Callable[..., T], *args: Any) -> T:
+    """Return what a call returns, or raises, and have signals handled meanwhile.
+
+    What Python does about a signal waits for the call that the main thread is in.
+    """
+    result: Future[T] = Future()
+
+    def settle() -> None:
+        try:
+            result.set_result(call(*args))
+        except BaseException as error:  # noqa: BLE001 # it is raised where the result is awaited
+            result.set_exception(error)
+
+    Thread(target=settle, daemon=True, name="hfhooks-interruptible").start()
+    return result.result()
 
 
 class CallThread:

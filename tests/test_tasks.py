@@ -1,12 +1,14 @@
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from threading import current_thread
 
 import pytest
 
 from hfhooks.errors import Fault
-from hfhooks.tasks import CallThread, Tasks, in_thread, run
+from hfhooks.tasks import CallThread, Tasks, in_thread, interruptibly, run
 from tests.faults.inventory import proves
 from tests.harness import until
 
@@ -77,6 +79,34 @@ async def test_a_call_that_fails_in_a_thread_fails_where_it_is_awaited(makes_cal
         await call(sys.exit)
     assert (await call(current_thread)).name.startswith("hfhooks-")
     await thread.close()
+
+
+@proves("hfhooks-interruptible")
+def test_what_an_interruptible_call_raises_is_raised() -> None:
+    assert interruptibly(int, "17") == 17
+    with pytest.raises(ValueError, match="x"):
+        interruptibly(int, "x")
+
+
+WAITS_FOR_A_LOCK = """
+import os, signal, sqlite3, sys
+from hfhooks.tasks import interruptibly
+
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+first, second = (sqlite3.connect(sys.argv[1], timeout=3600, check_same_thread=False) for _ in "12")
+first.execute("BEGIN EXCLUSIVE")
+print("waits", flush=True)
+interruptibly(second.execute, "BEGIN EXCLUSIVE")
+"""
+
+
+def test_a_signal_is_handled_while_an_interruptible_call_waits(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WAITS_FOR_A_LOCK, str(tmp_path / "journal.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        process.terminate()
+        assert process.wait(timeout=60) == 7
 
 
 @pytest.mark.parametrize("has_uvloop", [True, False])

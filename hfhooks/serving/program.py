@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Protocol
 
-from hfhooks.errors import Fault, UsageError
+from hfhooks.errors import Fault
 from hfhooks.model.happenings import Happenings, Subscriber
 from hfhooks.model.running_server import RunningServer
 from hfhooks.processes import end_own
@@ -26,6 +26,7 @@ from hfhooks.supervisor.options import Options
 from hfhooks.supervisor.spawn import Spawned
 from hfhooks.supervisor.supervisor import Supervisor
 from hfhooks.supervisor.targets import find_targets
+from hfhooks.supervisor.watcher import check_watchable
 from hfhooks.tasks import Tasks, run
 
 __all__ = ["Attend", "serve_until_signal"]
@@ -60,8 +61,7 @@ def serve_until_signal(
     Raises `HfhooksError` when that cannot start.
     """
     for path in settings.watch:
-        if not path.exists():
-            raise UsageError(f"--watch {path}: no such file or folder.")
+        check_watchable(path)
     options = Options(
         reload=sys.stdout.isatty() if settings.reload is None else settings.reload,
         folders=[Path(name).resolve() for name in arguments if Path(name).is_dir()],

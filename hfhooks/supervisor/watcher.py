@@ -1,16 +1,19 @@
 """Tells when the content of files changes, however an editor saves them."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
+from stat import S_ISREG
 
+from hfhooks.errors import UsageError
 from hfhooks.tasks import Tasks
 
-__all__ = ["Watcher"]
+__all__ = ["Watcher", "check_watchable"]
 
 STEP = 10
 """Milliseconds: so long must nothing more happen before a change is told."""
@@ -20,6 +23,41 @@ LOOK_AFTER = 0.5
 """Seconds after which files are looked at that it begins to watch."""
 LARGE = 16 * 1024 * 1024
 """Bytes; of a larger file the time of its last change counts, not what is in it."""
+
+MOST_FILES = 10_000
+MOST_READ = 256 * 1024 * 1024
+"""Files and folders that are watched below one, and bytes that are read: it takes seconds."""
+
+
+def check_watchable(path: Path) -> None:
+    """Raise `UsageError` for what is not there, or costs too much to watch."""
+    if not path.exists():
+        raise UsageError(f"--watch {path}: no such file or folder.")
+    number = size = 0
+    for root, _, names in os.walk(path):
+        number += 1 + len(names)
+        size += sum(filter(_is_read, (_size_of(Path(root, name)) for name in names)))
+        if number > MOST_FILES or size > MOST_READ:
+            raise UsageError(
+                f"--watch {path}: below it are {number} files and folders, and more; to watch them "
+                f"{size >> 20} MiB, and more, would be read at the start.",
+                help="Name the files and folders that matter.",
+            )
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_read(size: int) -> bool:
+    return size <= LARGE
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (Path(root, name) for root, _, names in os.walk(folder) for name in names)
 
 
 class Watcher:
@@ -76,7 +114,7 @@ class Watcher:
     def watch_tree(self, folder: Path) -> None:
         """Watch every file in this folder, and in those below it."""
         self._trees.append(folder)
-        self._known.update((file, _content(file)) for file in folder.rglob("*") if file.is_file())
+        self._known.update((file, _content(file)) for file in _files_below(folder))
         self._look_at(folder, is_tree=True)
 
     def check(self) -> None:
@@ -134,7 +172,7 @@ def _content(file: Path) -> object:
     """Return what stands for the content of a file, None where there is none."""
     try:
         status = file.stat()
-        if status.st_size > LARGE:
+        if not (_is_read(status.st_size) and S_ISREG(status.st_mode)):  # a pipe would be waited for
             return status.st_size, status.st_mtime_ns
         return blake2b(file.read_bytes()).digest()
     except OSError:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hfhooks.errors import UsageError
 from hfhooks.supervisor import watcher as module
-from hfhooks.supervisor.watcher import Watcher
+from hfhooks.supervisor.watcher import Watcher, check_watchable
 from hfhooks.tasks import Tasks
 from tests.harness import until
 
@@ -194,3 +195,37 @@ async def test_a_folder_may_go_away(changes: Changes, script: Path, tmp_path: Pa
     assert script in await changes.after(lambda: shutil.rmtree(tmp_path))
     changes.watcher.watch([tmp_path / "gone" / "x.py"])
     changes.watcher.check()
+
+
+async def test_a_pipe_is_not_read(changes: Changes, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a pipe")
+    changes.watcher.watch([tmp_path / "a pipe"])
+    changes.watcher.watch_tree(tmp_path)
+
+
+def test_the_root_of_all_files_is_not_watched() -> None:
+    with pytest.raises(
+        UsageError, match=r"--watch /: below it are .* files .* MiB, and more, would"
+    ):
+        check_watchable(Path("/"))
+
+
+@pytest.mark.parametrize("limit", ["MOST_FILES", "MOST_READ"])
+def test_a_folder_with_too_much_in_it_is_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "a file").write_text("four")
+    check_watchable(tmp_path)
+    monkeypatch.setattr(module, limit, 2)
+    with pytest.raises(UsageError, match="files and folders"):
+        check_watchable(tmp_path)
+
+
+def test_what_is_in_large_files_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "a model").open("wb") as file:
+        file.truncate(module.LARGE + 1)
+    monkeypatch.setattr(module, "MOST_READ", 1)
+    check_watchable(tmp_path)

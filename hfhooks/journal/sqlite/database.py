@@ -18,6 +18,7 @@ from hfhooks.errors import JournalAway, JournalError, JournalFault
 from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
 from hfhooks.journal.sqlite.opening import Opened, Prepare, Use, opened
 from hfhooks.model.condition import Condition
+from hfhooks.tasks import interruptibly
 
 __all__ = ["Database", "open_database"]
 
@@ -248,5 +249,6 @@ def open_database(
     there is more of it. `holder` is what others are told who want the file too. Raises
     `JournalError` when another process has it, or it cannot be used.
     """
-    files = opened(path, holder, check, prepare)
+    # To copy and to migrate it takes its time, and so does a lock of another program.
+    files = interruptibly(opened, path, holder, check, prepare)
     return Database(path, files, chore=chore, min_free=min_free, become=become)

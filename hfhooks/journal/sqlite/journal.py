@@ -21,7 +21,7 @@ from hfhooks.journal.sqlite.commands import Commands
 from hfhooks.journal.sqlite.database import open_database
 from hfhooks.journal.sqlite.in_thread import ThreadReading
 from hfhooks.journal.sqlite.migrating import version_of
-from hfhooks.journal.sqlite.pruning import MIB, prune
+from hfhooks.journal.sqlite.pruning import MIB, Pruning
 from hfhooks.journal.sqlite.reading import Left, Reader
 from hfhooks.journal.telling import Telling
 from hfhooks.journal.unfinished import Unfinished
@@ -73,12 +73,13 @@ class SqliteJournal(Telling, Commands, ThreadReading):
             limits,
         )
         self.backlog = self._unfinished.backlog
+        pruning = Pruning(retention, now)
         self._database = open_database(
             path,
             holder=owner,
             check=partial(version_of, path=path),
-            prepare=partial(writing.prepare, path=path, given_up=self.given_up),
-            chore=lambda connection: retention is not None and prune(connection, retention, now()),
+            prepare=partial(_prepare, path, self.given_up, pruning),
+            chore=pruning,
             min_free=min_free,
             become=self.become,
         )
@@ -236,3 +237,14 @@ def _in_time(left: Iterable[Left], now: float) -> tuple[Sequence[Left], Mapping[
             sooner[each.id] = due_at
         found.append(each._replace(due_at=due_at))
     return found, sooner
+
+
+def _prepare(
+    path: Path,
+    given_up: list[int],
+    pruning: Pruning,
+    connection: sqlite3.Connection,
+    end_of_the_last: str,
+) -> None:
+    writing.prepare(connection, end_of_the_last, path, given_up)
+    pruning.begin(connection)

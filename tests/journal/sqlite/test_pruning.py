@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hfhooks.journal import open_journal, url_of
 from hfhooks.journal.sqlite import writing
 from hfhooks.journal.sqlite.holder import UNKNOWN
-from hfhooks.journal.sqlite.pruning import prune
+from hfhooks.journal.sqlite.pruning import Pruning, prune
 from hfhooks.model.delivery import UNFINISHED, Claim, Verdict
 from hfhooks.model.retention import Retention
 from tests.journal.engines import NEW, ended, finish, taken
@@ -152,3 +152,72 @@ async def test_the_journal_stays_small_while_it_is_used(tmp_path: Path) -> None:
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
     await journal.close()
     assert size < 16 * 1024 * 1024  # of 27 MB received; the log may have 4 MiB of it
+
+
+class Clocks:
+    """The time of day, which jumps, and the other, which does not."""
+
+    def __init__(self) -> None:
+        self.now, self.monotonic = NOW, 17.0
+
+    def go_on(self, days: float) -> None:
+        self.now += days * DAY
+        self.monotonic += days * DAY
+
+
+def begun(connection: sqlite3.Connection, clocks: Clocks) -> Pruning:
+    pruning = Pruning(Retention(), lambda: clocks.now, lambda: clocks.monotonic)
+    pruning.begin(connection)
+    return pruning
+
+
+def left(connection: sqlite3.Connection, pruning: Pruning) -> list[int]:
+    while pruning(connection):
+        pass
+    return [id for (id,) in connection.execute("SELECT id FROM deliveries ORDER BY id")]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_clock_that_jumps_ahead_deletes_nothing(
+    connection: sqlite3.Connection, is_running: bool
+) -> None:
+    clocks = Clocks()
+    for age in (29.0, 0.0):
+        add(connection, "succeeded", age)
+    pruning = begun(connection, clocks)
+    clocks.now += 60 * DAY
+    if not is_running:
+        pruning = begun(connection, clocks)
+    add(connection, "succeeded", -60.0)
+    assert left(connection, pruning) == [1, 2, 3]
+
+
+def test_after_a_jump_deliveries_grow_old_as_before(connection: sqlite3.Connection) -> None:
+    clocks = Clocks()
+    for age in (29.0, 0.0):
+        add(connection, "succeeded", age)
+    pruning = begun(connection, clocks)
+    clocks.now += 60 * DAY
+    assert left(connection, pruning) == [1, 2]
+    add(connection, "succeeded", -60.0)
+    clocks.go_on(0.9)
+    assert left(connection, pruning) == [1, 2, 3]
+    for _ in range(12):
+        clocks.go_on(0.9)
+        left(connection, pruning)
+    assert left(connection, pruning) == [2, 3]
+    for _ in range(30):
+        clocks.go_on(0.9)
+        left(connection, pruning)
+    assert left(connection, pruning) == []
+
+
+def test_a_clock_that_jumps_back_deletes_nothing(connection: sqlite3.Connection) -> None:
+    clocks = Clocks()
+    add(connection, "succeeded", 0.0)
+    pruning = begun(connection, clocks)
+    clocks.now -= 400 * DAY
+    add(connection, "succeeded", 400.0)
+    assert left(connection, pruning) == [1, 2]
+    clocks.now += 400 * DAY
+    assert left(connection, pruning) == [1, 2]
