@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hfhooks.errors import JournalError
 from hfhooks.journal.sqlite.files import ANOTHER, connect, sync, sync_folder
-from hfhooks.journal.sqlite.schema import SCHEMA, STEPS, VERSION
+from hfhooks.journal.sqlite.schema import COLUMNS, SCHEMA, STEPS, VERSION
 from hfhooks.version import __version__
 
 __all__ = ["bring_up", "keep_earlier", "version_of"]
@@ -16,19 +16,39 @@ __all__ = ["bring_up", "keep_earlier", "version_of"]
 def version_of(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of the tables, 0 where there are none yet.
 
-    Raises `JournalError` for one that is not known, and for tables of another program's.
+    They tell it themselves: what is restored from a dump has lost its number. Raises
+    `JournalError` for a later one, and for tables of another program's.
     """
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master").fetchall()]
-    if names and "deliveries" not in names:
+    number = _number_of(connection)
+    if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        found = 0
+    elif not (found := _version_by(_columns_of(connection))):
         raise JournalError(f"{path} is a database, and no journal of hfhooks.", help=ANOTHER)
-    if found not in (0, VERSION, *STEPS):
+    if not 0 <= number <= VERSION:
         raise JournalError(
-            f"{path} has version {found}, and this hfhooks knows {VERSION}"
+            f"{path} has version {number}, and this hfhooks knows {VERSION}"
             f"{_made_by(connection, __version__)}.",
             help="Use the hfhooks that made it, or give this one its own: --state-dir FOLDER",
         )
     return found
+
+
+def _number_of(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def _columns_of(connection: sqlite3.Connection) -> set[str]:
+    return {name for _, name, *_ in connection.execute("PRAGMA table_info(deliveries)")}
+
+
+def _version_by(columns: set[str]) -> int:
+    """Return which version has such deliveries, 0 if none has."""
+    if not columns >= {"endpoint", "webhook_id", "received_at"}:
+        return 0
+    if "first_status" in columns:
+        return VERSION
+    return next((version for version, name in COLUMNS.items() if name in columns), 0)
 
 
 def keep_earlier(connection: sqlite3.Connection, path: Path) -> None:
@@ -58,7 +78,7 @@ def bring_up(connection: sqlite3.Connection, path: Path) -> None:
     Raises `JournalError` for those of a later version.
     """
     found = version_of(connection, path)
-    if found == VERSION:
+    if _number_of(connection) == found == VERSION:
         return
     steps = "".join(STEPS[number] for number in range(found, VERSION)) if found else SCHEMA
     connection.executescript(

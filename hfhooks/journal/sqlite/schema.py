@@ -1,6 +1,6 @@
 """The tables, and the steps by which those of earlier versions become like them."""
 
-__all__ = ["ONCE", "SCHEMA", "STEPS", "UNFINISHED", "VERSION"]
+__all__ = ["COLUMNS", "ONCE", "SCHEMA", "STEPS", "UNFINISHED", "VERSION"]
 
 VERSION = 5
 # SQLite fills a table of its own for each list of more than two that something may be IN, which
@@ -75,7 +75,42 @@ CREATE TABLE further_attempts (
 {ENDPOINTS}
 {META}
 """
+# Version 1 noted an attempt that had begun among those that have ended, and knew no duplicates.
 STEPS = {
+    1: """
+DROP INDEX deliveries_webhook_id;
+CREATE TABLE bodies (
+    delivery_id INTEGER PRIMARY KEY REFERENCES deliveries ON DELETE CASCADE, body BLOB NOT NULL
+);
+INSERT INTO bodies SELECT id, body FROM deliveries;
+ALTER TABLE deliveries DROP COLUMN body;
+ALTER TABLE deliveries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN started_at REAL;
+UPDATE deliveries SET
+    attempts = (SELECT count(*) FROM attempts WHERE delivery_id = id),
+    started_at = (SELECT max(started_at) FROM attempts WHERE delivery_id = id);
+UPDATE deliveries SET webhook_id = NULL WHERE NOT is_replay AND status NOT IN ('failed', 'ignored')
+    AND EXISTS (SELECT 1 FROM deliveries AS earlier WHERE earlier.endpoint = deliveries.endpoint
+        AND earlier.webhook_id = deliveries.webhook_id AND earlier.id < deliveries.id
+        AND NOT earlier.is_replay AND earlier.status NOT IN ('failed', 'ignored'));
+ALTER TABLE attempts RENAME TO earlier_attempts;
+CREATE TABLE attempts (
+    delivery_id INTEGER NOT NULL REFERENCES deliveries ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    started_at REAL NOT NULL,
+    duration REAL NOT NULL,
+    status TEXT NOT NULL,
+    http_status INTEGER,
+    answer BLOB NOT NULL,
+    error TEXT,
+    PRIMARY KEY (delivery_id, number)
+) WITHOUT ROWID;
+INSERT INTO attempts SELECT delivery_id, number, started_at, duration, status, http_status,
+    coalesce(answer, x''), error FROM earlier_attempts WHERE duration IS NOT NULL;
+DROP TABLE earlier_attempts;
+CREATE UNIQUE INDEX deliveries_once ON deliveries (endpoint, webhook_id)
+    WHERE webhook_id IS NOT NULL AND NOT is_replay AND status NOT IN ('failed', 'ignored');
+""",
     2: f"""
 ALTER TABLE deliveries ADD COLUMN origin TEXT NOT NULL DEFAULT 'hub';
 UPDATE deliveries SET origin = 'replay' WHERE is_replay;
@@ -114,3 +149,5 @@ ALTER TABLE deliveries ADD COLUMN pending_after INTEGER NOT NULL DEFAULT 0;
 """,
 }
 """From a version to the next one."""
+COLUMNS = {1: "body", 2: "is_replay", 3: "origin"}
+"""Columns of deliveries by which a version is told from those after it."""

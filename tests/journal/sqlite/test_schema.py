@@ -3,6 +3,8 @@
 import errno
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -91,6 +93,102 @@ async def test_one_of_the_versions_before_is_brought_up(tmp_path: Path, version:
     assert (await record(journal, NEW)).id == 10  # there was a ninth
     assert await journal.list(Wanted(pending_after=True)) == []
     await journal.close()
+
+
+async def test_one_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    journal = open_journal(made(tmp_path, 1), retention=None)
+    found = {each.id: each for each in await journal.list(Wanted())}
+    assert {id: (each.status, each.origin, each.webhook_id) for id, each in found.items()} == {
+        1: ("succeeded", "hub", "w1"),
+        2: ("failed", "replay", None),
+        3: ("succeeded", "hub", None),  # it was a duplicate, which that version did not know
+        4: ("queued", "hub", None),
+        5: ("queued", "hub", None),
+        6: ("ignored", "hub", "w6"),
+        7: ("queued", "hub", "w7"),
+    }
+    ends = {id: [a.status for a in await journal.attempts(id)] for id in found}
+    assert ends[1] == ends[3] == ["succeeded"] and ends[2] == ["raised"] and ends[4] == ["lost"]
+    assert ends[5] == ["interrupted", "lost"] and ends[6] == ends[7] == []
+    due = {claim.id: claim for claim in await journal.claim({"train": 9})}
+    assert {id: claim.number for id, claim in due.items()} == {4: 2, 5: 3, 7: 1}
+    assert due[7].delivery.body == b'{"a": 1}'
+    assert (await record(journal, NEW)).id == 8
+    await journal.close()
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize("version", [*EARLIER, VERSION])
+async def test_the_tables_tell_their_version_and_not_the_number(
+    tmp_path: Path, version: int, number: int
+) -> None:
+    """As of a journal that was restored from a dump, which has no number."""
+    if version == VERSION:
+        url = url_of(tmp_path / "journal.db")
+        await open_journal(url).close()
+    else:
+        url = made(tmp_path, version)
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        connection.execute(f"PRAGMA user_version = {number}")
+    reading = open_reading(url)
+    await reading.check()
+    await reading.close()
+    await open_journal(url).close()
+    await open_journal(url_of(tmp_path / "new.db")).close()
+    assert tables(tmp_path / "journal.db") == tables(tmp_path / "new.db")
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from hfhooks.journal import open_journal, url_of
+from hfhooks.journal.sqlite import writing
+
+left = int(sys.argv[2])
+keep_earlier = writing.keep_earlier
+
+def watch(statement):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), 9)
+
+def watched(connection, path):
+    connection.set_trace_callback(watch)
+    keep_earlier(connection, path)
+
+writing.keep_earlier = watched
+
+async def main():
+    await open_journal(url_of(Path(sys.argv[1]))).close()
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("version", EARLIER)
+async def test_one_whose_migration_was_killed_at_any_statement_is_brought_up(
+    tmp_path: Path, version: int
+) -> None:
+    path = path_of(made(tmp_path, version))
+    statements = 0
+    while "done" not in _opened_by_one_that_is_killed(path, statements):
+        reading = open_reading(url_of(path))
+        await reading.check()
+        await reading.close()
+        statements += 5
+    assert statements > 10
+    await open_journal(url_of(tmp_path / "new.db")).close()
+    assert tables(path) == tables(tmp_path / "new.db")
+    assert [file.name for file in tmp_path.glob("*.v*")] == [f"journal.db.v{version}"]
+
+
+def _opened_by_one_that_is_killed(path: Path, statements: int) -> str:
+    command = [sys.executable, "-c", KILLED, str(path), str(statements)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize("version", EARLIER)
@@ -187,7 +285,7 @@ async def test_one_of_a_later_version_says_who_has_made_it(tmp_path: Path) -> No
         )
 
 
-@pytest.mark.parametrize("version", [1, VERSION + 1, 99])
+@pytest.mark.parametrize("version", [-1, VERSION + 1, 99])
 async def test_one_of_a_version_that_is_not_known_is_refused(url: str, version: int) -> None:
     with closing(sqlite3.connect(path_of(url))) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
