@@ -231,13 +231,16 @@ def test_what_is_ignored_is_said_with_the_flags_that_say_the_same(open_to_all: P
     settings = load_settings(port=None)
     assert (settings.host, settings.given, settings.opened) == ("127.0.0.1", frozenset(), None)
     assert settings.ignored and settings.ignored.startswith(f"{open_to_all} is ignored: everybody ")
-    same = "--host 0.0.0.0 --no-reload --ssh-host '$(touch x)' --watch 'a b' --watch c"
+    folder = open_to_all.parent
+    same = f"--host 0.0.0.0 --no-reload --ssh-host '$(touch x)' --watch '{folder}/a b'"
+    same += f" --watch {folder}/c"
     assert settings.ignored.endswith(f". To say the same: {same}")
 
 
 def test_where_there_are_no_flags_the_variables_are_said(open_to_all: Path) -> None:
     same = "HFHOOKS_HOST=0.0.0.0 HFHOOKS_RELOAD=false HFHOOKS_SSH_HOST='$(touch x)' "
-    same += """HFHOOKS_WATCH='["a b", "c"]'"""
+    folder = open_to_all.parent
+    same += f"""HFHOOKS_WATCH='["{folder}/a b", "{folder}/c"]'"""
     assert load_settings().notes[0].endswith(f". To say the same: {same}")
 
 
@@ -270,3 +273,25 @@ def test_what_opens_the_machine_is_said_with_the_file(
 def test_what_a_flag_has_said_is_not_said_of_the_file(pyproject: Callable[[str], None]) -> None:
     pyproject('[tool.hfhooks]\nhost = "0.0.0.0"\n')
     assert load_settings(host="127.0.0.1").notes == []
+
+
+def test_relative_paths_begin_at_the_file_that_says_them_or_else_here(
+    pyproject: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyproject('[tool.hfhooks]\nstate_dir = "state"\nwatch = ["../labels.json", "/x"]\n')
+    settings = load_settings()
+    assert settings.state_dir == tmp_path / "state"
+    assert list(settings.watch) == [tmp_path / "../labels.json", Path("/x")]
+    monkeypatch.setenv("HFHOOKS_STATE_DIR", "state")
+    assert load_settings().state_dir == Path.cwd() / "state"
+    given = load_settings(state_dir="given", watch=["labels.json"])
+    assert (given.state_dir, *given.watch) == (Path.cwd() / "given", Path.cwd() / "labels.json")
+
+
+def test_a_pyproject_that_is_ignored_says_its_relative_paths_as_others_have_to(
+    pyproject: Callable[[str], None], tmp_path: Path
+) -> None:
+    pyproject('[tool.hfhooks]\nstate_dir = "state"\nwatch = ["a"]\n')
+    (tmp_path / "pyproject.toml").chmod(0o666)
+    ignored = load_settings(port=1).ignored
+    assert ignored and ignored.endswith(f": --state-dir {tmp_path}/state --watch {tmp_path}/a")

@@ -115,7 +115,7 @@ def load_settings(code: Path | None = None, folder: Path | None = None, **flags:
     checked = {}
     for name, one in said.items():
         try:
-            checked[name] = FIELDS[name].metadata["read"](one.value)
+            checked[name] = _from(one.folder, FIELDS[name].metadata["read"](one.value))
         except ValueError as error:
             raise UsageError(f"{one}: {error}.") from error
     in_force = {name: checked[name] for name, one in by_file.items() if said[name] is one}
@@ -133,11 +133,22 @@ class Said(NamedTuple):
     value: Any
     wording: str
     """How that was said, `{}` for the value."""
+    folder: Path | None = None
+    """Where its relative paths begin; None means the working folder."""
 
     def __str__(self) -> str:
         # A URL may have a password in it.
         value = "…" if "@" in str(self.value) else self.value
         return self.wording.format(value)
+
+
+def _from(folder: Path | None, value: Any) -> Any:
+    """Return a value whose paths are absolute, if it has some."""
+    if isinstance(value, list):
+        return [_from(folder, each) for each in value]
+    if isinstance(value, Path):
+        return folder / value if folder else value.absolute()
+    return value
 
 
 def _of_a_space() -> dict[str, Said]:
@@ -160,7 +171,11 @@ def _of_pyproject(pyproject: Pyproject | None) -> dict[str, Said]:
     if unknown := [name for name in table if name not in FIELDS]:
         near = nearest(unknown[0], FIELDS)
         raise UsageError(f"[tool.hfhooks] has no setting {unknown[0]!r}, {near}")
-    return {name: Said(value, f"[tool.hfhooks] {name} = {{!r}}") for name, value in table.items()}
+    folder = pyproject.path.parent
+    return {
+        name: Said(value, f"[tool.hfhooks] {name} = {{!r}}", folder)
+        for name, value in table.items()
+    }
 
 
 def _ignored(pyproject: Pyproject | None, is_command_line: bool) -> str | None:
@@ -168,9 +183,23 @@ def _ignored(pyproject: Pyproject | None, is_command_line: bool) -> str | None:
     if pyproject is None or not pyproject.ignored:
         return None
     words = _flags_for if is_command_line else _variables_for
-    same = [word for name, value in pyproject.table.items() for word in words(name, value)]
+    folder = pyproject.path.parent
+    same = [
+        word
+        for name, value in pyproject.table.items()
+        for word in words(name, _with_paths_from(folder, name, value))
+    ]
     text = f"{pyproject.path} is ignored: {pyproject.ignored}."
     return f"{text} To say the same: {' '.join(same)}" if same else text
+
+
+def _with_paths_from(folder: Path, name: str, value: Any) -> Any:
+    """Return a value so that it means the same elsewhere."""
+    if name == "state_dir" and isinstance(value, str):
+        return str(folder / value)
+    if name == "watch" and isinstance(value, list):
+        return [_with_paths_from(folder, "state_dir", each) for each in value]
+    return value
 
 
 def _flags_for(name: str, value: Any) -> Iterator[str]:
