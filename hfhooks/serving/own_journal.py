@@ -30,8 +30,10 @@ def journal_url(settings: Settings, key: str) -> str:
 def open_own_journal(url: str, settings: Settings, port: int | None = None) -> Journal:
     """Open a journal for this server, on the running loop, for this process alone.
 
-    Raises `JournalError` when it cannot be had.
+    One that nobody has named is deleted in the end if nothing was ever recorded in it, as where a
+    script could not be loaded. Raises `JournalError` when it cannot be had.
     """
     owner = f"process {os.getpid()}" + (f" on port {port}" if port else "")
     keep = Retention(settings.keep_days, settings.keep_deliveries, settings.keep_mib)
-    return open_journal(url, owner=owner, retention=keep)
+    is_named = settings.journal is not None
+    return open_journal(url, owner=owner, retention=keep, keep_unused=is_named)

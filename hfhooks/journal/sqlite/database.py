@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hfhooks.errors import JournalAway, JournalError, JournalFault
 from hfhooks.journal.sqlite.commits import Apply, Commits, Done, Write
-from hfhooks.journal.sqlite.opening import Opened, Prepare, Use, opened
+from hfhooks.journal.sqlite.opening import Opened, Prepare, Use, opened, remove
 from hfhooks.model.condition import Condition
 from hfhooks.tasks import interruptibly
 
@@ -114,18 +114,29 @@ class Database:
         self.write(apply, done, is_new, can_wait)
         return await written
 
-    def close(self) -> None:
-        """Finish the writes that are waiting, unless they are kept from it, and close the file."""
+    def close(self, is_wanted: Apply[bool] = lambda _: True) -> None:
+        """Finish the writes that are waiting, unless they are kept from it, and close the file.
+
+        It is deleted if, as it was in the end, it is not wanted.
+        """
         self._is_closing = True
         while self._writes:
             self._hand_over()
         self._batches.put(None)
         self._thread.join()
+        is_kept = True
+        with suppress(sqlite3.Error):
+            is_kept = self.failure is not None or is_wanted(self._writer)
         with suppress(sqlite3.Error):
             self._writer.close()
         if not self.failure:  # or the names may be those of another one's files
             self.holder.leave()
+        if not is_kept:
+            remove(self.path)  # while nobody else can have it
         self._lock.close()
+        if not is_kept:
+            with suppress(OSError):  # something else is there
+                self.path.parent.rmdir()
 
     def _want_late(self) -> None:
         self._soon = None

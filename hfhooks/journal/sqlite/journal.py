@@ -46,8 +46,10 @@ class SqliteJournal(Telling, Commands, ThreadReading):
     """A journal in a file that no other process writes to, for as long as this one has it.
 
     Whatever is unfinished in it is queued. `owner` is what others are told who want it too. Without
-    a `retention` nothing is deleted. Raises `JournalError` when another process has it, or it
-    cannot be used. Everything is called on the thread of the running loop.
+    a `retention` nothing is deleted. Without `keep_unused` a file in which nothing was recorded,
+    neither a delivery nor an endpoint, is deleted when it is closed. Raises `JournalError` when
+    another process has it, or it cannot be used. Everything is called on the thread of the running
+    loop.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         retention: Retention | None = KEEP,
         min_free: int = MIN_FREE,
         limits: Limits = LIMITS,
+        keep_unused: bool = True,
         now: Callable[[], float] = time.time,
         steady: Callable[[], float] = steady,
     ) -> None:
@@ -65,6 +68,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         self.path = path
         self.given_up: list[int] = []
         self._owner = owner
+        self._keeps_unused = keep_unused
         self._now = now
         self._unfinished = Unfinished(
             lambda: self._tell_due(),
@@ -211,11 +215,15 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         await self._reads.close()
         # The last one to close copies the log into the database, unless it may only read: of a
         # disk that has failed nothing is copied.
-        both = [self._reader.close, self._database.close]
+        close_file = partial(self._database.close, self._is_wanted)
+        both: list[Callable[[], None]] = [self._reader.close, close_file]
         for close in reversed(both) if self._database.failure else both:
             with suppress(sqlite3.Error):
                 close()
         await asyncio.sleep(0)  # what was written last is told
+
+    def _is_wanted(self, connection: sqlite3.Connection) -> bool:
+        return self._keeps_unused or writing.is_used(connection)
 
 
 def _again(claim: Claim, due_at: float | None = None, is_suspect: bool = False) -> Waiting:

@@ -25,7 +25,7 @@ from hfhooks.journal.sqlite.files import (
 from hfhooks.journal.sqlite.holder import Holder
 from hfhooks.journal.sqlite.identity import Identity
 
-__all__ = ["Opened", "Prepare", "Use", "opened"]
+__all__ = ["Opened", "Prepare", "Use", "opened", "remove"]
 
 MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
@@ -133,6 +133,13 @@ def _hold(lock: sqlite3.Connection, path: Path, holder: Holder) -> None:
 
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
+
+
+def remove(path: Path) -> None:
+    """Delete a database that this process has locked, but for its folder."""
+    with suppress(OSError):  # it may stay
+        for file in (path, log_of(path), index_of(path), _lock_of(path)):
+            file.unlink(missing_ok=True)
 
 
 def _sync_log(path: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "delete_older",
     "finish",
     "insert",
+    "is_used",
     "prepare",
     "publish",
     "release",
@@ -137,6 +138,7 @@ BECOMES = {
     STOPPED: ("interrupted", "interrupted"),
 }
 """What an attempt that ran alone, and one that ran beside others, becomes by a server's end."""
+IS_USED = "SELECT EXISTS (SELECT 1 FROM sqlite_sequence), EXISTS (SELECT 1 FROM endpoints)"
 INSERT_ENDPOINT = "INSERT INTO endpoints (published) VALUES (?)"
 
 
@@ -189,6 +191,11 @@ def insert(
     id = inserted.lastrowid or 0
     connection.execute(INSERT_BODY, (id, delivery.body))
     return id, status
+
+
+def is_used(connection: sqlite3.Connection) -> bool:
+    """Tell whether there has ever been a delivery, or an endpoint is published."""
+    return any(connection.execute(IS_USED).fetchone())
 
 
 def claim(connection: sqlite3.Connection, id: int, number: int, started_at: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hfhooks.journal.folders import journals
 from hfhooks.private import state_folder
-from tests.harness import payload_bytes, wait_until
+from tests.harness import payload_bytes, run_command, wait_until
 
 Script = Callable[..., Path]
 Start = Callable[..., Any]
@@ -103,3 +103,24 @@ def test_a_journal_that_is_deleted_ends_the_server(start: Start, script: Script,
     server.stop()
     assert f"{name} was deleted or replaced. Nothing more is accepted." in server.stderr
     assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "x = 1", "import nothing_of_this_name"])
+def test_a_script_that_never_served_leaves_no_journal(script: Script, text: str) -> None:
+    assert run_command("serve", str(script(text)), "--port", "0").returncode == 3
+    assert list((state_folder() / "journals").iterdir()) == []
+
+
+def test_a_script_that_has_served_leaves_its_journal(start: Start, script: Script) -> None:
+    server = start(script(SLOW))
+    path = journal_of(server)
+    assert server.stop() == 0
+    assert path.is_file()
+    assert run_command("serve", str(script("1 / 0")), "--port", "0").returncode == 3
+    assert path.is_file()
+
+
+def test_a_journal_that_was_named_stays(script: Script, tmp_path: Path) -> None:
+    options = ("--port", "0", "--journal", f"sqlite://{tmp_path}/named/journal.db")
+    assert run_command("serve", str(script("1 / 0")), *options).returncode == 3
+    assert (tmp_path / "named" / "journal.db").is_file()
