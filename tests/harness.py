@@ -82,6 +82,16 @@ def copy_folder(folder: Path, target: Path) -> None:
     subprocess.run(["cp", "-r", folder, target], check=True)
 
 
+def mounted(folder: Path, kind: str) -> Path:
+    """Return a list of mounts, as Linux has it, in which a folder is of this kind."""
+    mounts = folder.with_name(f"{folder.name}.{kind}")
+    mounts.write_text(
+        "23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        f"24 23 0:21 / {folder} rw shared:2 master:1 - {kind} host:/export rw,vers=4\n"
+    )
+    return mounts
+
+
 class Answer(NamedTuple):
     status: int
     headers: HTTPMessage

@@ -15,7 +15,7 @@ MODULES = {
     if path.parent.name != "starters"  # these are texts for their readers
 }
 LAYERS = [
-    ["errors", "redact", "tracebacks", "version"],
+    ["errors", "mounts", "redact", "tracebacks", "version"],
     ["private", "secret", "tasks"],
     ["processes"],
     ["model"],

@@ -7,6 +7,7 @@ import pytest
 
 from hfhooks.errors import UsageError
 from hfhooks.settings import FIELDS, load_settings, space_url
+from tests.harness import mounted
 
 
 @pytest.fixture
@@ -142,6 +143,16 @@ def test_a_space_without_storage_keeps_what_it_can(
 ) -> None:
     monkeypatch.setattr("hfhooks.settings.SPACE_STORAGE", space / "missing")
     assert load_settings().state_dir is None
+
+
+@pytest.mark.parametrize("kind", ["fuse", "fuse.hf-mount", "fuse.s3fs", "nfs", "nfs4"])
+def test_a_space_whose_storage_is_a_bucket_or_elsewhere_has_none(
+    pyproject: Callable[[str], None], space: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("hfhooks.mounts.MOUNTS", mounted(space, kind))
+    assert load_settings().state_dir is None
+    monkeypatch.setattr("hfhooks.mounts.MOUNTS", mounted(space, "ext4"))
+    assert load_settings().state_dir == space / "hfhooks"
 
 
 def test_a_space_may_name_a_port_and_people_all_else(

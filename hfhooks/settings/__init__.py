@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hfhooks.errors import UsageError
 from hfhooks.model import values
 from hfhooks.model.events import nearest
+from hfhooks.mounts import file_system, is_elsewhere
 from hfhooks.settings.pyproject import Pyproject, nearest_pyproject
 
 __all__ = ["FIELDS", "Settings", "load_settings", "space_url"]
@@ -158,7 +159,7 @@ def _of_a_space() -> dict[str, Said]:
     defaults: dict[str, Any] = {"tunnel": "none", "reload": False}
     defaults["port"] = os.environ.get("PORT") or 7860
     defaults["host"] = "0.0.0.0"  # noqa: S104 # the Space's proxy is on another machine
-    if os.access(SPACE_STORAGE, os.W_OK):
+    if os.access(SPACE_STORAGE, os.W_OK) and not is_elsewhere(file_system(SPACE_STORAGE)):
         defaults["state_dir"] = SPACE_STORAGE / "hfhooks"
     return {name: Said(value, f"{name.upper()}={{}}") for name, value in defaults.items()}
 

@@ -68,7 +68,7 @@ class SqliteJournal(Telling, Commands, ThreadReading):
         self.path = path
         self.given_up: list[int] = []
         self._owner = owner
-        self._keeps_unused = keep_unused
+        self._is_wanted = _always if keep_unused else writing.is_used
         self._now = now
         self._unfinished = Unfinished(
             lambda: self._tell_due(),
@@ -222,8 +222,9 @@ class SqliteJournal(Telling, Commands, ThreadReading):
                 close()
         await asyncio.sleep(0)  # what was written last is told
 
-    def _is_wanted(self, connection: sqlite3.Connection) -> bool:
-        return self._keeps_unused or writing.is_used(connection)
+
+def _always(_: sqlite3.Connection) -> bool:
+    return True
 
 
 def _again(claim: Claim, due_at: float | None = None, is_suspect: bool = False) -> Waiting:

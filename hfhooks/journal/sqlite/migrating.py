@@ -20,9 +20,8 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
     `JournalError` for a later one, and for tables of another program's.
     """
     number = _number_of(connection)
-    if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        found = 0
-    elif not (found := _version_by(_columns_of(connection))):
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master").fetchall()]
+    if names and "deliveries" not in names:
         raise JournalError(f"{path} is a database, and no journal of hfhooks.", help=ANOTHER)
     if not 0 <= number <= VERSION:
         raise JournalError(
@@ -30,7 +29,7 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
             f"{_made_by(connection, __version__)}.",
             help="Use the hfhooks that made it, or give this one its own: --state-dir FOLDER",
         )
-    return found
+    return _version_by(_columns_of(connection)) if names else 0
 
 
 def _number_of(connection: sqlite3.Connection) -> int:
@@ -43,12 +42,10 @@ def _columns_of(connection: sqlite3.Connection) -> set[str]:
 
 
 def _version_by(columns: set[str]) -> int:
-    """Return which version has such deliveries, 0 if none has."""
-    if not columns >= {"endpoint", "webhook_id", "received_at"}:
-        return 0
+    """Return which version has such deliveries."""
     if "first_status" in columns:
         return VERSION
-    return next((version for version, name in COLUMNS.items() if name in columns), 0)
+    return next((version for version, name in COLUMNS.items() if name in columns), VERSION)
 
 
 def keep_earlier(connection: sqlite3.Connection, path: Path) -> None:

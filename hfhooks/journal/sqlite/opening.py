@@ -24,6 +24,7 @@ from hfhooks.journal.sqlite.files import (
 )
 from hfhooks.journal.sqlite.holder import Holder
 from hfhooks.journal.sqlite.identity import Identity
+from hfhooks.mounts import file_system, is_elsewhere
 
 __all__ = ["Opened", "Prepare", "Use", "opened", "remove"]
 
@@ -31,10 +32,7 @@ MOST_CHECKED = 512 * 1024 * 1024
 """Bytes of a file that is checked when it is opened; it takes about a second."""
 MOST_PATIENCE = 1000
 """Milliseconds that a write waits for a lock of another program before that is said."""
-MOUNTS = Path("/proc/self/mountinfo")
 MAKE_ROOM = "Make room on the disk, and start again, or choose another: --state-dir FOLDER"
-NETWORK = frozenset({"afs", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
-"""File systems of other machines."""
 Use: TypeAlias = Callable[[sqlite3.Connection], object]
 Prepare: TypeAlias = Callable[[sqlite3.Connection, str], object]
 """Is told how the one who had the database last came to its end; see `holder`."""
@@ -87,7 +85,7 @@ def opened(path: Path, name: str, check: Use, prepare: Prepare) -> Opened:
 
 def _create(path: Path) -> None:
     _make(path.parent)
-    if (kind := _file_system(path.parent)) in NETWORK:
+    if is_elsewhere(kind := file_system(path.parent)):
         raise JournalError(
             f"the journal in {path.parent} would be on a network file system ({kind}), "
             "where locks and syncs cannot be trusted.",
@@ -96,19 +94,6 @@ def _create(path: Path) -> None:
     # SQLite would create it readable by everyone.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _file_system(folder: Path) -> str | None:
-    """Return the kind of file system a folder is on, where Linux tells it."""
-    try:
-        lines = MOUNTS.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    # https://www.kernel.org/doc/html/latest/filesystems/proc.html, 3.5; the last mount counts
-    mounts = {line.split()[4]: line.partition(" - ")[2].split()[0] for line in lines}
-    folder = folder.resolve()
-    homes = (mounts.get(str(home)) for home in (folder, *folder.parents))
-    return next(filter(None, homes), None)
 
 
 def _make(folder: Path) -> None:

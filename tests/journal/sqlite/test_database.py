@@ -24,7 +24,7 @@ from hfhooks.journal.sqlite.reading import Reader
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED, Wanted
 from hfhooks.tasks import run
-from tests.harness import copy_folder, until, wait_until
+from tests.harness import copy_folder, mounted, until, wait_until
 from tests.journal.engines import NEW, record, taken
 
 Open = Callable[..., Database]
@@ -254,12 +254,7 @@ async def test_a_folder_that_cannot_be_made_is_said(opened: Open, tmp_path: Path
 async def test_one_on_another_machine_is_not_trusted(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_trusted: bool
 ) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        "23 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-        f"24 23 0:21 / {tmp_path} rw shared:2 master:1 - {kind} host:/export rw,vers=4\n"
-    )
-    monkeypatch.setattr("hfhooks.journal.sqlite.opening.MOUNTS", mounts)
+    monkeypatch.setattr("hfhooks.mounts.MOUNTS", mounted(tmp_path, kind))
     if is_trusted:
         opened()
         return
