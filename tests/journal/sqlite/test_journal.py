@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from hfhooks.journal.sqlite.writing import (
 )
 from hfhooks.model.condition import Condition
 from hfhooks.model.delivery import UNFINISHED, Wanted
+from hfhooks.tasks import in_thread
 from tests.harness import content_of, copy_folder, until
 from tests.journal.engines import NEW, claimed, finish, record, taken
 
@@ -341,3 +343,31 @@ def test_a_url_means_one_file(url: str, path: str) -> None:
 def test_what_means_no_file_is_wrong_usage(url: str) -> None:
     with pytest.raises(UsageError, match=r"is no journal: write sqlite:///path/to/journal\.db"):
         path_of(url)
+
+
+async def test_thousands_are_made_due_in_one_commit(url: str) -> None:
+    await open_journal(url).close()
+    some = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)"
+    insert = "INSERT INTO deliveries (endpoint, received_at, query, headers, status)"
+    with closing(sqlite3.connect(path_of(url))) as connection:
+        connection.execute(f"{some} {insert} SELECT 'train', 1, '', '[]', 'failed' FROM n")
+        connection.commit()
+    journal = open_journal(url)
+    seen: set[tuple[int]] = set()
+    is_done = Event()
+
+    failed = "SELECT count(*) FROM deliveries WHERE status = 'failed'"
+
+    def look() -> None:
+        with closing(sqlite3.connect(path_of(url))) as connection:
+            while not is_done.is_set():
+                seen.update(connection.execute(failed))
+
+    looking = asyncio.ensure_future(in_thread(look))
+    await until(lambda: seen)
+    assert len(await journal.requeue(Wanted(statuses=("failed",), limit=10_000))) == 9000
+    await until(lambda: (0,) in seen)
+    is_done.set()
+    await looking
+    assert seen == {(9000,), (0,)}
+    await journal.close()
