@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from math import inf
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Protocol
 
 from hfhooks.http.limits import Room
@@ -12,7 +13,11 @@ from hfhooks.http.passage import Passed, Site
 from hfhooks.http.turns import TAKE_WITHIN, Answering, Turns
 from hfhooks.model.refusal import Refusal
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "peer_of"]
+
+MAPPED = bytes(10) + b"\xff\xff"
+"""How an address of IPv4 begins in IPv6."""
+LOOPBACK_4, LOOPBACK_6 = 127, bytes(15) + b"\1"
 
 
 class Accepting(Answering, Protocol):
@@ -32,9 +37,15 @@ class Connection(asyncio.Protocol):
     def __init__(self, listener: Accepting) -> None:
         self.deadline = 0.0
         """When, in the loop's time, it has taken too long to arrive, or to rest."""
+        self.began_at = 0.0
+        """When what is arriving began to, in the loop's time."""
+        self.peer: bytes | None = None
+        """Where it comes from, if that is another machine."""
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._parser = Parser()
+        self._ahead = 0
+        """Bytes that take room because they follow a request that is not answered."""
         self._transport: Any = None
         self._turns: Turns
         self._arrivals: Arrivals
@@ -44,15 +55,40 @@ class Connection(asyncio.Protocol):
         """There is no request."""
         return self._turns.is_idle and self._parser.state is State.RESTING
 
+    @property
+    def is_answered(self) -> bool:
+        """A whole request is being answered, as far as its sender takes that."""
+        current = self._turns.current
+        return current is not None and current.is_whole and not self._turns.is_choked
+
+    @property
+    def is_passed(self) -> bool:
+        """A request is being passed on."""
+        return isinstance(self._turns.current, Passed)
+
+    @property
+    def holds_part(self) -> bool:
+        """A part of a body takes room, and the rest is on its way."""
+        return self._arrivals.current is not None and self._arrivals.current.is_held
+
     def leave(self) -> None:
         """Close it, now or when its answer is sent; a stream may have no end."""
         if self.is_resting:
             self._transport.close()
-        elif isinstance(self._turns.current, Passed):
+        elif self.is_passed:
             self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Refuse what is arriving."""
+        self._hear([refusal])
+
+    def read_on(self) -> None:
+        """Take on what was sent ahead."""
+        self.began_at = self._loop.time()
+        self._hear(self._parser.feed())
 
     def allow(self, seconds: float) -> None:
         """Set the deadline: what is awaited may take so many seconds from now on."""
@@ -62,12 +98,13 @@ class Connection(asyncio.Protocol):
         """Give up what has not arrived in time."""
         self.deadline = inf
         if self._parser.state in (State.HEAD, State.BODY):
-            self._hear([Refusal(408, "too_slow")])
+            self.refuse(Refusal(408, "too_slow"))
         elif self._parser.state is State.DEAF or self.is_resting or self._turns.is_choked:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self.peer = peer_of(transport.get_extra_info("peername"))
         self._turns = Turns(self, self._parser, self._transport, self._listener)
         self._arrivals = Arrivals(self._turns, self._parser, self._transport, self._listener)
         self.allow(self._listener.read_within)
@@ -76,6 +113,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
+        self._parser.become_deaf()
+        self._count_ahead()
         self._arrivals.break_off()
         self._turns.end()
 
@@ -84,7 +123,7 @@ class Connection(asyncio.Protocol):
             self._turns.current.end()
             return self._arrivals.switching is not None
         # Who has nothing more to say may still listen to the answer.
-        self._parser.state = State.DEAF
+        self._parser.become_deaf()
         self._turns.has_ended = True
         self._arrivals.break_off()
         self._turns.go_on()
@@ -102,7 +141,12 @@ class Connection(asyncio.Protocol):
             arrivals.switching.take(data)
             return
         if self.is_resting:
-            self.allow(self._listener.read_within)
+            self.began_at = self._loop.time()
+            self.deadline = self.began_at + self._listener.read_within
+        elif arrivals.current is None and not self._turns.is_idle:
+            self._parser.hold(data)  # until what it follows is answered
+            self._count_ahead()
+            return
         self._hear(self._parser.feed(data))
         if isinstance(arrivals.current, Passed):
             self.allow(TAKE_WITHIN)
@@ -112,7 +156,39 @@ class Connection(asyncio.Protocol):
     def _hear(self, events: Sequence[Event]) -> None:
         for event in events:
             self._arrivals.take(event)
+        if self._parser.ahead != self._ahead:
+            self._count_ahead()
         self._turns.go_on()
+
+    def _count_ahead(self) -> None:
+        """Take room for what was sent ahead, and read no more until that has had its turn.
+
+        Where there is no room, it is not heard: a sender may have to send again what it did not
+        await the answer for (RFC 9112, 9.3.2).
+        """
+        room, ahead = self._listener.room, self._parser.ahead
+        if room.ahead - self._ahead + ahead > room.most_ahead:
+            self._parser.become_deaf()
+            ahead = 0
+        room.ahead += ahead - self._ahead
+        self._ahead = ahead
+        if ahead:
+            self._transport.pause_reading()
+
+
+def peer_of(name: object) -> bytes | None:
+    """Return what stands for a peer: its address, or of IPv6 the network; None for this machine."""
+    match name:
+        case (str(host), _):
+            packed = inet_pton(AF_INET, host)
+        case (str(host), _, _, _):
+            packed = inet_pton(AF_INET6, host.partition("%")[0])
+        case _:
+            return None
+    packed = packed.removeprefix(MAPPED)
+    if packed == LOOPBACK_6 or (len(packed) == 4 and packed[0] == LOOPBACK_4):
+        return None
+    return packed[:8]
 
 
 class Arrivals:
@@ -158,7 +234,7 @@ class Arrivals:
 
     def _refuse(self, refusal: Refusal) -> None:
         """Refuse what is arriving, or else a request of its own; and hear nothing more."""
-        self._parser.state = State.DEAF
+        self._parser.become_deaf()
         if self.current:
             self.current.refuse(refusal)
             return
@@ -172,7 +248,7 @@ class Arrivals:
         if self.switching:
             self.switching.take(data)
         else:
-            self._parser.state = State.DEAF  # what follows is none of our business
+            self._parser.become_deaf()  # what follows is none of our business
 
     def _passed(self, request: Request, site: Site) -> Request:
         """Return it as it will be passed on to a site."""

@@ -1,7 +1,7 @@
 """What a request may look like: its head and its size."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -12,12 +12,14 @@ from hfhooks.model.refusal import Refusal
 __all__ = [
     "HEAR_WITHIN",
     "MAX_BODY",
+    "MOST_AHEAD",
     "MOST_CONNECTIONS",
     "MOST_HEAD",
     "MOST_HELD",
     "READ_WITHIN",
     "REST_WITHIN",
     "Room",
+    "busy",
     "check_head",
     "most_connections",
 ]
@@ -32,6 +34,8 @@ MAX_BODY = 4 * 1024 * 1024
 """Bytes of a body; the Hub's have a few thousand."""
 MOST_HELD = 16 * 1024 * 1024
 """Bytes of all bodies that are arriving or being answered."""
+MOST_AHEAD = 4 * 1024 * 1024
+"""Bytes of all that follows requests which are not answered yet."""
 MOST_CONNECTIONS = 512
 """Connections at once."""
 MOST_FILES = 4096
@@ -59,14 +63,24 @@ class Room:
         self.max_body = max_body
         self.most = max(most_held, 2 * max_body)
         self.held = 0
+        self.make_more: Callable[[], bool] = lambda: False
+        """Gives up a body that is on its way; False where there is none."""
+        self.most_ahead, self.ahead = MOST_AHEAD, 0
+        """Bytes that follow requests which are not answered yet."""
 
     def take(self, size: int, part: int) -> None:
         """Make room for a part of a body that has that size with it. Raises `Refusal`."""
         if size > self.max_body:
             raise Refusal(413, "too_big")
-        if self.held + part > self.most:
-            raise Refusal(503, "busy", {"retry-after": "5"})
+        while self.held + part > self.most:
+            if not self.make_more():
+                raise busy()
         self.held += part
+
+
+def busy() -> Refusal:
+    """Return why a request is not accepted now."""
+    return Refusal(503, "busy", {"retry-after": "5"})
 
 
 def most_connections() -> int:

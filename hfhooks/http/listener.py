@@ -7,13 +7,14 @@ done before it is acknowledged.
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from math import inf
 
 from hfhooks.errors import StartError, UsageError
 from hfhooks.http.connection import Connection
-from hfhooks.http.limits import MAX_BODY, MOST_CONNECTIONS, MOST_HELD, READ_WITHIN, Room
+from hfhooks.http.limits import MAX_BODY, MOST_CONNECTIONS, MOST_HELD, READ_WITHIN, Room, busy
 from hfhooks.http.messages import Answer, Request
 from hfhooks.http.passage import Site
 from hfhooks.tasks import Tasks
@@ -49,13 +50,17 @@ class Listener:
         self.site_for = site_for
         self.passing = 0
         """How many requests are being passed on."""
-        self.most_passing = most_connections // 2
+        self.most_passing = most_connections // 4
         self.read_within = read_within
         self.room = Room(max_body, most_held)
+        self.room.make_more = self._give_up_body
         self._sock = sock
         self._patience = patience
         self._most_connections = most_connections
         self._connections: set[Connection] = set()
+        self._peers: Counter[bytes | None] = Counter()
+        """How many connections there are from each."""
+        self._most_of_one = max(1, most_connections // 2)
         self._is_accepting = False
         self._stopped = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -103,22 +108,55 @@ class Listener:
             connection.abort()
 
     def admit(self, connection: Connection) -> bool:
-        """Tell whether there is room for a connection, if need be by closing one that rests."""
-        if self.is_stopping:
+        """Tell whether there is room for a connection, if need be by closing another one."""
+        if self.is_stopping or not (self._has_share(connection.peer) and self._has_room()):
             return False
-        if len(self._connections) >= self._most_connections:
-            resting = [other for other in self._connections if other.is_resting]
-            if not resting:
-                return False
-            min(resting, key=lambda other: other.deadline).abort()
         self._connections.add(connection)
+        self._peers[connection.peer] += 1
         return True
 
     def forget(self, connection: Connection) -> None:
         """Count a connection no more."""
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._peers[connection.peer] -= 1
+            if not self._peers[connection.peer]:
+                del self._peers[connection.peer]
         if self.is_stopping and not self._connections:
             self._emptied.set()
+
+    def make_way(self) -> bool:
+        """End a request that is passed on and has been arriving, or not been taken, longest."""
+        return self._close_one(c for c in self._connections if c.is_passed)
+
+    def _has_room(self) -> bool:
+        is_full = len(self._connections) >= self._most_connections
+        return not is_full or self._close_one(self._connections)
+
+    def _has_share(self, peer: bytes | None) -> bool:
+        """Tell whether another machine may have one more, if need be for another one of its own."""
+        if peer is None or self._peers[peer] < self._most_of_one:
+            return True
+        return self._close_one(each for each in self._connections if each.peer == peer)
+
+    def _close_one(self, connections: Iterable[Connection]) -> bool:
+        """Close one that rests, or else the one that has been arriving longest; False if all of
+        them are being answered.
+        """
+        idle = [each for each in connections if not each.is_answered]
+        if not idle:
+            return False
+        one = min(idle, key=_turn_to_be_closed)
+        self.forget(one)
+        one.abort()
+        return True
+
+    def _give_up_body(self) -> bool:
+        """Refuse the body that has been arriving longest; False where there is none."""
+        arriving = [each for each in self._connections if each.holds_part]
+        if arriving:
+            min(arriving, key=lambda each: each.began_at).refuse(busy())
+        return bool(arriving)
 
     async def _look_at_deadlines(self, until: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +167,11 @@ class Listener:
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.expire()
+
+
+def _turn_to_be_closed(connection: Connection) -> tuple[bool, float]:
+    is_resting = connection.is_resting
+    return not is_resting, connection.deadline if is_resting else connection.began_at
 
 
 def awaiting(

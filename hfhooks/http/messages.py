@@ -61,7 +61,7 @@ class Request:
     """
 
     __slots__ = (
-        "_chunks",
+        "_body",
         "_refusal",
         "_room",
         "_size",
@@ -110,7 +110,7 @@ class Request:
         self._then: Callable[[], None] | None = None
         self._room: Room | None = None
         self._refusal: Refusal | None = None
-        self._chunks: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._size = 0
 
     @property
@@ -122,7 +122,13 @@ class Request:
         """All of it. Raises `Refusal` when it was too big or too slow, or broke off."""
         if self._refusal:
             raise self._refusal
-        return b"".join(self._chunks)
+        self._body = bytes(self._body)
+        return self._body
+
+    @property
+    def is_held(self) -> bool:
+        """Some of its body takes room."""
+        return self._size > 0
 
     def accept(self, room: Room, taker: "Taker") -> None:
         """Hold its body in this room, and have its answer sent by who has taken it."""
@@ -165,9 +171,17 @@ class Request:
             self._room.take(self._size + len(chunk), len(chunk))
         except Refusal as refusal:
             self.refuse(refusal)
-        else:
-            self._size += len(chunk)
-            self._chunks.append(chunk)
+            return
+        self._size += len(chunk)
+        if self._refusal:  # it was itself what others were given the room of
+            self.forget()
+            return
+        if not self._body:
+            self._body = chunk
+        elif isinstance(self._body, bytearray):
+            self._body += chunk
+        else:  # each part for itself would take more room: one of two bytes twenty times as much
+            self._body = bytearray(self._body + chunk)
 
     def complete(self) -> None:
         """Note that all of it is there."""
@@ -183,7 +197,7 @@ class Request:
         if self._room:
             self._room.held -= self._size
         self._size = 0
-        self._chunks.clear()
+        self._body = b""
 
 
 def refused(refusal: Refusal) -> Answer:

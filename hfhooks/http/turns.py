@@ -1,6 +1,5 @@
 """The requests of one connection are answered, one after the other."""
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
@@ -28,6 +27,8 @@ class Answering(Protocol):
     passing: int
     most_passing: int
 
+    def make_way(self) -> bool: ...
+
     @property
     def is_stopping(self) -> bool: ...
 
@@ -38,6 +39,8 @@ class Timed(Protocol):
     deadline: float
 
     def allow(self, seconds: float) -> None: ...
+
+    def read_on(self) -> None: ...
 
 
 class Turns:
@@ -54,26 +57,25 @@ class Turns:
         """Nothing comes any more."""
         self._connection, self._parser, self._transport = connection, parser, transport
         self._listener = listener
-        self._waiting: deque[Request] = deque()
-        """Those sent without awaiting the answer to the one before."""
+        self._next: Request | None = None
+        self._goes_on_soon = False
 
     @property
     def is_idle(self) -> bool:
-        return self.current is None and not self._waiting
+        return self.current is None and self._next is None
 
     def add(self, request: Request) -> None:
-        """Let a request wait for its turn; until then no more is read."""
-        if self.is_choked or not self.is_idle:
-            self._transport.pause_reading()
-        self._waiting.append(request)
+        """Let a request have the next turn; the one before is answered."""
+        self._next = request
 
     def go_on(self) -> None:
         """Go on with the request that is being answered, or begin with the next one."""
         request = self.current
         if request:
             self._guarded(request, request.proceed)
-        elif self._waiting and not self.is_choked:
-            self.current = request = self._waiting.popleft()
+        elif self._next and not self.is_choked:
+            self.current = request = self._next
+            self._next = None
             if request.is_whole:
                 self._connection.deadline = inf
             if isinstance(request, Passed):
@@ -111,8 +113,9 @@ class Turns:
 
     def end(self) -> None:
         """Forget what waits: the sender is gone."""
-        while self._waiting:
-            self._waiting.popleft().forget()
+        if self._next:
+            self._next.forget()
+            self._next = None
         if isinstance(self.current, Passed):
             self.current.refuse(Refusal(400, "incomplete"))
         self.go_on()
@@ -133,7 +136,7 @@ class Turns:
 
     async def _is_passed_on(self, request: Passed) -> bool:
         """Send what the worker answers; False if it cannot be asked."""
-        if self._listener.passing >= self._listener.most_passing:
+        if self._listener.passing >= self._listener.most_passing and not self._listener.make_way():
             return False
         self._listener.passing += 1
         try:
@@ -149,15 +152,16 @@ class Turns:
 
     def _may_stay(self, request: Request) -> bool:
         stays = request.stays and request.is_whole and not self._listener.is_stopping
-        return stays and (self._parser.state is not State.DEAF or bool(self._waiting))
+        return stays and self._parser.state is not State.DEAF
 
     def _end_turn(self, request: Request, stays: bool) -> None:
         """Wait for the next request, or end the connection so that the answer is heard."""
         if stays:
             self._rest()
             return
-        self._parser.state = State.DEAF
-        if request.is_whole or self.has_ended:
+        comes_more = not request.is_whole or self._parser.state is State.DEAF
+        self._parser.become_deaf()
+        if self.has_ended or not comes_more:
             self._connection.allow(self._listener.read_within)
             self._transport.close()
         else:
@@ -166,19 +170,35 @@ class Turns:
             seconds = 0.5 if self._listener.is_stopping else HEAR_WITHIN
             self._connection.allow(min(seconds, self._listener.read_within))
             self._transport.write_eof()
+            self._read_again()
 
     def _rest(self) -> None:
         """Turn to the next request, or wait for one."""
-        is_awaited = self._waiting or self._parser.state is State.HEAD or self.is_choked
+        is_awaited = self._next or self._parser.ahead or self.is_choked
         self._connection.allow(self._listener.read_within if is_awaited else REST_WITHIN)
         if self.is_choked:
             self._transport.pause_reading()
-        elif self._waiting:
-            soon(self._next)  # not here: there may be thousands
-        elif not self._transport.is_reading():
+        elif self._next or self._parser.ahead:
+            self._go_on_soon()
+        else:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        if not (self._transport.is_reading() or self._transport.is_closing()):
             self._transport.resume_reading()
 
-    def _next(self) -> None:
+    def _go_on_soon(self) -> None:
+        """Turn to what was sent ahead when others have had a turn: there may be thousands."""
+        if not self._goes_on_soon:
+            self._goes_on_soon = True
+            soon(self._go_on_now)
+
+    def _go_on_now(self) -> None:
+        self._goes_on_soon = False
+        if self._transport.is_closing() or self.is_choked:
+            return
         self.go_on()
-        if not (self._waiting or self._transport.is_reading() or self._transport.is_closing()):
-            self._transport.resume_reading()
+        if self.is_idle:
+            self._connection.read_on()
+            if not (self.is_choked or self._parser.ahead):
+                self._read_again()

@@ -2,15 +2,19 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
+import psutil
 import pytest
 
+import tests.conftest
 from hfhooks.errors import HfhooksError, StartError, UsageError
+from hfhooks.http.connection import peer_of
 from hfhooks.http.limits import MAX_BODY
 from hfhooks.http.listener import Listener, awaiting, bind
 from hfhooks.http.messages import Answer, Request
+from hfhooks.http.passage import Site
 from hfhooks.model.refusal import Refusal
 from hfhooks.tasks import Tasks
 from tests.harness import polled, until
@@ -127,14 +131,16 @@ class Held:
 class Rig:
     """A listener that answers in the test's event loop."""
 
-    def __init__(self, listener: Listener, port: int, faults: list[Exception]) -> None:
-        self.listener, self.port = listener, port
+    def __init__(
+        self, listener: Listener, address: tuple[str, int], faults: list[Exception]
+    ) -> None:
+        self.listener, self.address = listener, address
         self.faults = faults
         self.senders: list[Sender] = []
 
     async def connect(self, data: bytes = b"") -> Sender:
         """Connect, and send something that the listener has seen then."""
-        sender = Sender(*await asyncio.open_connection("127.0.0.1", self.port))
+        sender = Sender(*await asyncio.open_connection(*self.address))
         self.senders.append(sender)
         sender.send(data)
         await polled()
@@ -147,15 +153,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def serving(respond: Any = echo, **options: Any) -> AsyncIterator[Rig]:
-    sock = bind("127.0.0.1", 0)
+async def serving(
+    respond: Any = echo, host: str = "127.0.0.1", **options: Any
+) -> AsyncIterator[Rig]:
+    sock = bind(host, 0)
     faults: list[Exception] = []
     tasks = Tasks(faults.append, faults.append)
     listener = Listener(
         awaiting(respond, tasks), sock, tasks, **{"patience": 5, "read_within": 1, **options}
     )
     listening = asyncio.create_task(listener.listen())
-    rig = Rig(listener, sock.getsockname()[1], faults)
+    rig = Rig(listener, sock.getsockname(), faults)
     try:
         yield rig
     finally:
@@ -193,6 +201,30 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order() -> No
         sender = await rig.connect(b"".join(post(b"%d" % number) for number in range(20)))
         bodies = [(await sender.answer())[2] for _ in range(20)]
         assert bodies == [b"POST /p q=1 %d" % number for number in range(20)]
+
+
+async def test_of_many_sent_without_waiting_one_is_begun_at_a_time() -> None:
+    async with serving(held := Held(), read_within=30) as rig:
+        sender = await rig.connect(post(b"1") * 5000)
+        await until(lambda: held.begun)
+        await polled()
+        assert held.begun == 1 and rig.listener.room.ahead > 50_000
+        held.let_go()
+        assert [await sender.status() for _ in range(5000)] == [200] * 5000
+        assert rig.listener.room.ahead == 0
+
+
+async def test_what_follows_unanswered_requests_is_held_up_to_a_limit_together() -> None:
+    async with serving(held := Held()) as rig:
+        rig.listener.room.most_ahead = 250
+        first, second = [await rig.connect(post(b"1") * 2) for _ in range(2)]
+        third = await rig.connect(post(b"3") * 3)
+        held.let_go()
+        for sender in (first, second):
+            assert [await sender.status(), await sender.status()] == [200, 200]
+        status, headers, _ = await third.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await third.rest() == b"" and rig.listener.room.ahead == 0
 
 
 async def test_a_request_that_follows_unfinished_is_read_when_its_turn_has_come() -> None:
@@ -463,13 +495,132 @@ async def test_a_new_connection_takes_the_place_of_one_that_rests() -> None:
         assert await busy.status() == 200
 
 
-async def test_where_none_rests_a_new_connection_is_closed() -> None:
-    async with serving(most_connections=1) as rig:
-        busy = await rig.connect(post(b"1")[:-1])
+@pytest.mark.parametrize("begun", [b"P", post(b"1")[:-1]], ids=["in a head", "in a body"])
+async def test_where_none_rests_the_one_that_takes_longest_gives_way(begun: bytes) -> None:
+    async with serving(most_connections=2, read_within=30) as rig:
+        slow, younger = await rig.connect(begun), await rig.connect(post(b"2")[:-1])
+        newcomer = await rig.connect(post(b"3"))
+        assert await newcomer.status() == 200
+        assert await slow.rest() == b""
+        younger.send(b"2")
+        assert await younger.status() == 200
+
+
+async def test_who_takes_no_answer_gives_way() -> None:
+    big = Big()
+    async with serving(big, most_connections=1) as rig:
+        with await deaf(rig, post(b"1")):
+            await until(lambda: big.answered)
+            newcomer = await rig.connect(post(b"2"))
+            assert await newcomer.status() == 200
+
+
+async def test_where_all_are_being_answered_a_new_connection_is_closed() -> None:
+    async with serving(held := Held(), most_connections=1) as rig:
+        busy = await rig.connect(post(b"1"))
+        await until(lambda: held.begun)
         turned_away = await rig.connect(post(b"2"))
         assert await turned_away.rest() == b""
-        busy.send(b"1")
+        held.let_go()
         assert await busy.status() == 200
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address of this machine by which it looks like another one to itself."""
+    found = [each for many in psutil.net_if_addrs().values() for each in many]
+    ours = [each.address for each in found if each.family == socket.AF_INET]
+    others = [each for each in ours if not each.startswith("127.")]
+    if not others:
+        pytest.skip("this machine has no address but loopback")
+    monkeypatch.setattr(tests.conftest, "LOOPBACK", others)  # to connect there reaches no network
+    return others[0]
+
+
+async def test_another_machine_has_no_more_than_its_share(address: str) -> None:
+    async with serving(host=address, most_connections=4, read_within=30) as rig:
+        ours = [await rig.connect(post(b"1")[:-1]) for _ in range(3)]
+        assert rig.listener.connections == 2
+        assert await ours[0].rest() == b""
+        for sender in ours[1:]:
+            sender.send(b"1")
+            assert await sender.status() == 200
+
+
+async def test_a_machine_all_of_whose_requests_are_being_answered_gets_no_more(
+    address: str,
+) -> None:
+    async with serving(held := Held(), host=address, most_connections=2) as rig:
+        first = await rig.connect(post(b"1"))
+        await until(lambda: held.begun)
+        turned_away = await rig.connect(post(b"2"))
+        assert await turned_away.rest() == b""
+        held.let_go()
+        assert await first.status() == 200
+        first.close()
+        await until(lambda: not rig.listener.connections)
+        assert await (await rig.connect(post(b"3"))).status() == 200
+
+
+async def test_this_machine_has_all_connections() -> None:
+    async with serving(most_connections=4, read_within=30) as rig:
+        for _ in range(4):
+            await rig.connect(post(b"1")[:-1])
+        assert rig.listener.connections == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [
+        (("127.0.0.2", 1), None),
+        (("::1", 1, 0, 0), None),
+        (("::ffff:127.0.0.1", 1, 0, 0), None),
+        ("", None),
+        (None, None),
+        (("192.0.2.1", 1), bytes([192, 0, 2, 1])),
+        (("::ffff:192.0.2.1", 1, 0, 0), bytes([192, 0, 2, 1])),
+        (("2001:db8::1%eth0", 1, 0, 2), bytes([0x20, 0x01, 0x0D, 0xB8, 0, 0, 0, 0])),
+    ],
+)
+def test_what_counts_as_one_machine(name: object, peer: bytes | None) -> None:
+    assert peer_of(name) == peer
+
+
+@asynccontextmanager
+async def pages() -> AsyncIterator[Site]:
+    """A site that answers when it has read all of a request."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            with suppress(asyncio.IncompleteReadError):
+                await reader.readexactly(int(length))
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+
+    async def reach(protocol: Callable[[], asyncio.Protocol]) -> None:
+        address = server.sockets[0].getsockname()
+        await asyncio.get_running_loop().create_connection(protocol, *address)
+
+    async with server:
+        yield Site(reach, has_page=True)
+
+
+async def test_who_uploads_to_a_page_longest_gives_way_to_another_visitor() -> None:
+    async with (
+        pages() as site,
+        serving(most_connections=8, site_for=lambda _: site, read_within=30) as rig,
+    ):
+        slow = [await rig.connect(post(b"12")[:-1]) for _ in range(3)]
+        await until(lambda: rig.listener.passing == 2)
+        visitor = await rig.connect(post(b""))
+        assert await visitor.status() == 200
+        assert [await sender.rest() for sender in slow[:2]] == [b"", b""]
+        slow[2].send(b"2")
+        assert await slow[2].status() == 200
 
 
 async def test_it_ends_when_the_last_answer_is_sent() -> None:
@@ -512,6 +663,31 @@ async def test_bodies_are_held_up_to_a_limit_together() -> None:
         assert await fourth.status() == 200
 
 
+async def test_where_bodies_take_all_room_the_one_that_takes_longest_gives_way() -> None:
+    async with serving(max_body=5, most_held=10, read_within=30) as rig:
+        slow, younger = [await rig.connect(post(b"12345")[:-1]) for _ in range(2)]
+        await until(lambda: rig.listener.room.held == 8)
+        assert await (await rig.connect(post(b"123"))).status() == 200
+        assert await slow.status() == 503
+        younger.send(b"5")
+        assert await younger.status() == 200
+        assert rig.listener.room.held == 0
+
+
+async def test_a_body_that_has_taken_longest_itself_gives_way() -> None:
+    async with serving(max_body=6, most_held=12, read_within=30) as rig:
+        slow, younger = [await rig.connect(post(b"123456")[:-1]) for _ in range(2)]
+        await until(lambda: rig.listener.room.held == 10)
+        third = await rig.connect(post(b"123")[:-1])
+        await until(lambda: rig.listener.room.held == 12)
+        slow.send(b"6")
+        assert await slow.status() == 503
+        younger.send(b"6")
+        third.send(b"3")
+        assert await younger.status() == await third.status() == 200
+        assert rig.listener.room.held == 0
+
+
 @pytest.mark.parametrize(
     "request_of", [lambda: post(b"12345")[:-1], lambda: post(b"1") + post(b"12345")]
 )
@@ -520,11 +696,12 @@ async def test_what_a_sender_that_left_had_sent_is_held_no_more(
 ) -> None:
     async with serving(held := Held()) as rig:
         sender = await rig.connect(request_of())
-        await until(lambda: rig.listener.room.held >= 4)
+        room = rig.listener.room
+        await until(lambda: room.held + room.ahead >= 4)
         sender.close()
         held.let_go()
         await until(lambda: not rig.listener.connections)
-        assert rig.listener.room.held == 0
+        assert room.held == room.ahead == 0
 
 
 async def deaf(rig: Rig, data: bytes) -> socket.socket:
@@ -533,7 +710,7 @@ async def deaf(rig: Rig, data: bytes) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(sock, ("127.0.0.1", rig.port))
+    await loop.sock_connect(sock, rig.address)
     await loop.sock_sendall(sock, data)
     return sock
 
@@ -561,7 +738,7 @@ async def test_a_sender_that_reads_no_answer_gets_no_more_of_them() -> None:
 
 async def test_a_sender_that_reads_late_gets_all_answers() -> None:
     big = Big()
-    async with serving(big) as rig:
+    async with serving(big, read_within=30) as rig:
         with await deaf(rig, post(b"1") * 2 + post(b"1", "connection: close")) as sock:
             await until(lambda: big.answered)
             await polled()

@@ -1,5 +1,7 @@
 """Bytes in, requests out. What becomes of each bad request: `test_bad_requests.py`."""
 
+import tracemalloc
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from hfhooks.http.connection import Arrivals
 from hfhooks.http.limits import LONGEST_TARGET, MOST_FIELDS, MOST_HEAD, Room
 from hfhooks.http.messages import Request
-from hfhooks.http.parser import Event, Other, Parser, State
+from hfhooks.http.parser import END, Event, Other, Parser, State
 from hfhooks.model.refusal import Refusal
 
 HOST = b"host: hooks.test\r\n"
@@ -36,11 +38,16 @@ class Sender:
     def send(self, *parts: bytes) -> "Sender":
         for part in parts:
             if self.other is None:
-                for event in self.parser.feed(part):
-                    self.hear(event)
+                self.hear_all(self.parser.feed(part))
+                while self.parser.ahead:
+                    self.hear_all(self.parser.feed())
             else:
                 self.other += part
         return self
+
+    def hear_all(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.hear(event)
 
     def hear(self, event: Event) -> None:
         if isinstance(event, Other):
@@ -157,6 +164,44 @@ def test_a_field_has_no_spaces_around_it() -> None:
 def test_requests_that_follow_at_once_are_each_one() -> None:
     sender = Sender().send(post(b"1") + chunked(b"2", b"3") + post() + post(b"4"))
     assert sender.bodies == [b"1", b"23", b"", b"4"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "count"),
+    [(b"GET / HTTP/1.1\r\n%b\r\n" % HOST, 7000), (chunked(b"{}", b"\r\n\r\n"), 3000)],
+    ids=["without a body", "in chunks"],
+)
+def test_of_many_requests_one_is_taken_at_a_time(sent: bytes, count: int) -> None:
+    parser = Parser()
+    events = parser.feed(sent * count)
+    seen = 0
+    while events:
+        seen += 1
+        assert [type(each) for each in events].count(Request) == 1 and events[-1] is END
+        assert parser.ahead == (len(sent) * count if seen < count else 0)
+        events = parser.feed()
+    assert seen == count
+
+
+def test_what_comes_before_its_turn_is_held() -> None:
+    parser = Parser()
+    parser.feed(post(b"1") + post(b"2")[:-5])
+    parser.hold(post(b"2")[-5:] + post(b"3"))
+    bodies = [parser.feed()[1] for _ in range(2)]
+    assert (bodies, parser.ahead) == ([b"2", b"3"], 0)
+
+
+def test_parts_of_two_bytes_take_no_more_room_than_they_have_bytes() -> None:
+    body = b"ab" * 100_000
+    sender = Sender(max_body=len(body))
+    sender.send(chunked()[:-5])
+    tracemalloc.start()
+    for _ in range(100):
+        sender.send(chunk(b"ab") * 1000)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 2 * len(body)
+    assert sender.send(b"0\r\n\r\n").bodies == [body]
 
 
 def test_while_a_body_is_on_its_way_its_request_is_the_one_that_arrives() -> None:

@@ -1,5 +1,6 @@
 """What we take for a request another parser, as strict, takes for the same one: h11."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import h11
@@ -8,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hfhooks.http.messages import Request
-from hfhooks.http.parser import END, Parser
+from hfhooks.http.parser import END, Event, Parser
 from hfhooks.model.refusal import Refusal
 from tests.http.test_bad_requests import CASES, Case
 
@@ -22,10 +23,17 @@ class Understood(NamedTuple):
     body: bytes
 
 
+def events_of(data: bytes) -> Iterator[Event]:
+    parser = Parser()
+    yield from parser.feed(data)
+    while parser.ahead:
+        yield from parser.feed()
+
+
 def ours(data: bytes) -> list[Understood]:
     """Return the whole requests that our parser finds before something is wrong."""
     found: list[Understood] = []
-    for event in Parser().feed(data):
+    for event in events_of(data):
         if isinstance(event, Request):
             if event.bad_head or event.upgrades:
                 break
