@@ -306,3 +306,13 @@ def test_a_pyproject_that_is_ignored_says_its_relative_paths_as_others_have_to(
     (tmp_path / "pyproject.toml").chmod(0o666)
     ignored = load_settings(port=1).ignored
     assert ignored and ignored.endswith(f": --state-dir {tmp_path}/state --watch {tmp_path}/a")
+
+
+@pytest.mark.parametrize(("size", "is_said"), [("4MiB", False), ("4097KiB", True), ("64MiB", True)])
+def test_that_a_large_body_keeps_others_waiting_is_said(
+    pyproject: Callable[[str], None], size: str, is_said: bool
+) -> None:
+    pyproject("")
+    notes = load_settings(max_body=size).notes
+    assert [note for note in notes if "every other sender waits" in note] == notes
+    assert bool(notes) is is_said

@@ -93,6 +93,7 @@ class Exchange:
             body=request.body,
             received_at=gateway.now(),
             origin=self._origin,
+            most_parts=request.most_parts,
         )
         self._turn = turn = gateway.host.expect(self._delivery.endpoint)
         try:
@@ -115,6 +116,9 @@ class Exchange:
             if is_open and gateway.kept.may_add(self._turn.answer_in):
                 gateway.kept.add(self, self._came_at)
                 sender = self
+                # The host has the body; who waits for the outcome, however long, needs it no more.
+                self.request.forget()
+                del self._delivery
         finally:
             self._turn.arrived(stored, sender)
         if not sender:

@@ -6,6 +6,7 @@ from math import inf
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Protocol
 
+from hfhooks.http.ahead import Ahead
 from hfhooks.http.limits import Room
 from hfhooks.http.messages import Request
 from hfhooks.http.parser import END, Event, Other, Parser, State
@@ -44,38 +45,21 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._parser = Parser()
-        self._ahead = 0
-        """Bytes that take room because they follow a request that is not answered."""
         self._transport: Any = None
-        self._turns: Turns
-        self._arrivals: Arrivals
+        self.turns: Turns
+        self.arrivals: Arrivals
+        self._ahead: Ahead
 
     @property
     def is_resting(self) -> bool:
         """There is no request."""
-        return self._turns.is_idle and self._parser.state is State.RESTING
-
-    @property
-    def is_answered(self) -> bool:
-        """A whole request is being answered, as far as its sender takes that."""
-        current = self._turns.current
-        return current is not None and current.is_whole and not self._turns.is_choked
-
-    @property
-    def is_passed(self) -> bool:
-        """A request is being passed on."""
-        return isinstance(self._turns.current, Passed)
-
-    @property
-    def holds_part(self) -> bool:
-        """A part of a body takes room, and the rest is on its way."""
-        return self._arrivals.current is not None and self._arrivals.current.is_held
+        return self.turns.is_idle and self._parser.state is State.RESTING
 
     def leave(self) -> None:
         """Close it, now or when its answer is sent; a stream may have no end."""
         if self.is_resting:
             self._transport.close()
-        elif self.is_passed:
+        elif isinstance(self.turns.current, Passed):
             self._transport.abort()
 
     def abort(self) -> None:
@@ -87,8 +71,13 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Take on what was sent ahead."""
-        self.began_at = self._loop.time()
-        self._hear(self._parser.feed())
+        turns = self.turns
+        turns.go_on()
+        if turns.is_idle and not turns.is_choked:
+            self.began_at = self._loop.time()
+            self._hear(self._parser.feed())
+        if not turns.is_choked:
+            self._ahead.read_again()
 
     def allow(self, seconds: float) -> None:
         """Set the deadline: what is awaited may take so many seconds from now on."""
@@ -99,14 +88,15 @@ class Connection(asyncio.Protocol):
         self.deadline = inf
         if self._parser.state in (State.HEAD, State.BODY):
             self.refuse(Refusal(408, "too_slow"))
-        elif self._parser.state is State.DEAF or self.is_resting or self._turns.is_choked:
+        elif self._parser.state is State.DEAF or self.is_resting or self.turns.is_choked:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self.peer = peer_of(transport.get_extra_info("peername"))
-        self._turns = Turns(self, self._parser, self._transport, self._listener)
-        self._arrivals = Arrivals(self._turns, self._parser, self._transport, self._listener)
+        self._ahead = Ahead(self._parser, transport, self._listener.room, self.read_on)
+        self.turns = Turns(self, self._parser, self._transport, self._ahead, self._listener)
+        self.arrivals = Arrivals(self.turns, self._parser, self._transport, self._listener)
         self.allow(self._listener.read_within)
         if not self._listener.admit(self):
             self._transport.abort()
@@ -114,66 +104,51 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
         self._parser.become_deaf()
-        self._count_ahead()
-        self._arrivals.break_off()
-        self._turns.end()
+        self._ahead.count()
+        self.arrivals.break_off()
+        self.turns.end()
 
     def eof_received(self) -> bool:
-        if isinstance(self._turns.current, Passed):
-            self._turns.current.end()
-            return self._arrivals.switching is not None
+        if isinstance(self.turns.current, Passed):
+            self.turns.current.end()
+            return self.arrivals.switching is not None
         # Who has nothing more to say may still listen to the answer.
         self._parser.become_deaf()
-        self._turns.has_ended = True
-        self._arrivals.break_off()
-        self._turns.go_on()
-        return self._turns.current is not None
+        self.turns.has_ended = True
+        self.arrivals.break_off()
+        self.turns.go_on()
+        return self.turns.current is not None
 
     def pause_writing(self) -> None:
-        self._turns.choke(True)
+        self.turns.choke(True)
 
     def resume_writing(self) -> None:
-        self._turns.choke(False)
+        self.turns.choke(False)
 
     def data_received(self, data: bytes) -> None:
-        arrivals = self._arrivals
+        arrivals = self.arrivals
         if arrivals.switching:
             arrivals.switching.take(data)
             return
         if self.is_resting:
             self.began_at = self._loop.time()
             self.deadline = self.began_at + self._listener.read_within
-        elif arrivals.current is None and not self._turns.is_idle:
+        elif arrivals.current is None and not self.turns.is_idle:
             self._parser.hold(data)  # until what it follows is answered
-            self._count_ahead()
+            self._ahead.count()
             return
         self._hear(self._parser.feed(data))
         if isinstance(arrivals.current, Passed):
             self.allow(TAKE_WITHIN)
-        elif arrivals.current is None and self._turns.current and not self._turns.is_choked:
+        elif arrivals.current is None and self.turns.current and not self.turns.is_choked:
             self.deadline = inf
 
     def _hear(self, events: Sequence[Event]) -> None:
         for event in events:
-            self._arrivals.take(event)
-        if self._parser.ahead != self._ahead:
-            self._count_ahead()
-        self._turns.go_on()
-
-    def _count_ahead(self) -> None:
-        """Take room for what was sent ahead, and read no more until that has had its turn.
-
-        Where there is no room, it is not heard: a sender may have to send again what it did not
-        await the answer for (RFC 9112, 9.3.2).
-        """
-        room, ahead = self._listener.room, self._parser.ahead
-        if room.ahead - self._ahead + ahead > room.most_ahead:
-            self._parser.become_deaf()
-            ahead = 0
-        room.ahead += ahead - self._ahead
-        self._ahead = ahead
-        if ahead:
-            self._transport.pause_reading()
+            self.arrivals.take(event)
+        if self._parser.ahead != self._ahead.counted:
+            self._ahead.count()
+        self.turns.go_on()
 
 
 def peer_of(name: object) -> bytes | None:
@@ -201,6 +176,11 @@ class Arrivals:
         """The one whose sender has gone on, or wants to, with another protocol than HTTP."""
         self._turns, self._parser, self._transport = turns, parser, transport
         self._listener = listener
+
+    @property
+    def holds_part(self) -> bool:
+        """A part of a body takes room, and the rest is on its way."""
+        return self.current is not None and self.current.is_held
 
     def take(self, event: Event) -> None:
         """Take what has come."""

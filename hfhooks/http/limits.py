@@ -6,7 +6,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 from hfhooks.errors import StartError
-from hfhooks.model.headers import SECRET_HEADER
+from hfhooks.model.headers import MAX_BODY, SECRET_HEADER
+from hfhooks.model.json_text import MOST_PARTS
 from hfhooks.model.refusal import Refusal
 
 __all__ = [
@@ -30,8 +31,6 @@ REST_WITHIN = 75.0
 """Seconds in which another request must begin on a connection, or it is closed."""
 HEAR_WITHIN = 2.0
 """Seconds that a sender gets to hear that the rest of its request is not wanted."""
-MAX_BODY = 4 * 1024 * 1024
-"""Bytes of a body; the Hub's have a few thousand."""
 MOST_HELD = 16 * 1024 * 1024
 """Bytes of all bodies that are arriving or being answered."""
 MOST_AHEAD = 4 * 1024 * 1024
@@ -61,6 +60,8 @@ class Room:
 
     def __init__(self, max_body: int = MAX_BODY, most_held: int = MOST_HELD) -> None:
         self.max_body = max_body
+        self.most_parts = MOST_PARTS * max(max_body, MAX_BODY) // MAX_BODY
+        """Parts of a body that is JSON."""
         self.most = max(most_held, 2 * max_body)
         self.held = 0
         self.make_more: Callable[[], bool] = lambda: False

@@ -16,7 +16,7 @@ from hfhooks.errors import StartError, UsageError
 from hfhooks.http.connection import Connection
 from hfhooks.http.limits import MAX_BODY, MOST_CONNECTIONS, MOST_HELD, READ_WITHIN, Room, busy
 from hfhooks.http.messages import Answer, Request
-from hfhooks.http.passage import Site
+from hfhooks.http.passage import Passed, Site
 from hfhooks.tasks import Tasks
 
 __all__ = ["Listener", "awaiting", "bind"]
@@ -127,7 +127,7 @@ class Listener:
 
     def make_way(self) -> bool:
         """End a request that is passed on and has been arriving, or not been taken, longest."""
-        return self._close_one(c for c in self._connections if c.is_passed)
+        return self._close_one(c for c in self._connections if isinstance(c.turns.current, Passed))
 
     def _has_room(self) -> bool:
         is_full = len(self._connections) >= self._most_connections
@@ -143,7 +143,7 @@ class Listener:
         """Close one that rests, or else the one that has been arriving longest; False if all of
         them are being answered.
         """
-        idle = [each for each in connections if not each.is_answered]
+        idle = [each for each in connections if not each.turns.is_answering]
         if not idle:
             return False
         one = min(idle, key=_turn_to_be_closed)
@@ -153,7 +153,7 @@ class Listener:
 
     def _give_up_body(self) -> bool:
         """Refuse the body that has been arriving longest; False where there is none."""
-        arriving = [each for each in self._connections if each.holds_part]
+        arriving = [each for each in self._connections if each.arrivals.holds_part]
         if arriving:
             min(arriving, key=lambda each: each.began_at).refuse(busy())
         return bool(arriving)

@@ -126,6 +126,11 @@ class Request:
         return self._body
 
     @property
+    def most_parts(self) -> int:
+        """Parts that its body may have if that is JSON."""
+        return self._room.most_parts if self._room else 0
+
+    @property
     def is_held(self) -> bool:
         """Some of its body takes room."""
         return self._size > 0

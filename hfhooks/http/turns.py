@@ -5,12 +5,13 @@ from math import inf
 from typing import Any, Protocol
 
 from hfhooks.errors import Fault
+from hfhooks.http.ahead import Ahead
 from hfhooks.http.limits import HEAR_WITHIN, REST_WITHIN
 from hfhooks.http.messages import Answer, Request, encoded
 from hfhooks.http.parser import Parser, State
 from hfhooks.http.passage import Passed, SiteGone
 from hfhooks.model.refusal import Refusal
-from hfhooks.tasks import Tasks, soon
+from hfhooks.tasks import Tasks
 
 __all__ = ["TAKE_WITHIN", "Answering", "Timed", "Turns"]
 
@@ -40,14 +41,17 @@ class Timed(Protocol):
 
     def allow(self, seconds: float) -> None: ...
 
-    def read_on(self) -> None: ...
-
 
 class Turns:
     """Has each request answered in its turn, and sends the answers."""
 
     def __init__(
-        self, connection: Timed, parser: Parser, transport: Any, listener: Answering
+        self,
+        connection: Timed,
+        parser: Parser,
+        transport: Any,
+        ahead: Ahead,
+        listener: Answering,
     ) -> None:
         self.current: Request | None = None
         """The one that is being answered."""
@@ -56,13 +60,17 @@ class Turns:
         self.has_ended = False
         """Nothing comes any more."""
         self._connection, self._parser, self._transport = connection, parser, transport
-        self._listener = listener
+        self._ahead, self._listener = ahead, listener
         self._next: Request | None = None
-        self._goes_on_soon = False
 
     @property
     def is_idle(self) -> bool:
         return self.current is None and self._next is None
+
+    @property
+    def is_answering(self) -> bool:
+        """A whole request is being answered, as far as its sender takes that."""
+        return self.current is not None and self.current.is_whole and not self.is_choked
 
     def add(self, request: Request) -> None:
         """Let a request have the next turn; the one before is answered."""
@@ -170,7 +178,7 @@ class Turns:
             seconds = 0.5 if self._listener.is_stopping else HEAR_WITHIN
             self._connection.allow(min(seconds, self._listener.read_within))
             self._transport.write_eof()
-            self._read_again()
+            self._ahead.read_again()
 
     def _rest(self) -> None:
         """Turn to the next request, or wait for one."""
@@ -179,26 +187,6 @@ class Turns:
         if self.is_choked:
             self._transport.pause_reading()
         elif self._next or self._parser.ahead:
-            self._go_on_soon()
+            self._ahead.go_on_soon()
         else:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        if not (self._transport.is_reading() or self._transport.is_closing()):
-            self._transport.resume_reading()
-
-    def _go_on_soon(self) -> None:
-        """Turn to what was sent ahead when others have had a turn: there may be thousands."""
-        if not self._goes_on_soon:
-            self._goes_on_soon = True
-            soon(self._go_on_now)
-
-    def _go_on_now(self) -> None:
-        self._goes_on_soon = False
-        if self._transport.is_closing() or self.is_choked:
-            return
-        self.go_on()
-        if self.is_idle:
-            self._connection.read_on()
-            if not (self.is_choked or self._parser.ahead):
-                self._read_again()
+            self._ahead.read_again()

@@ -33,6 +33,9 @@ NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 BODILESS = (204, 304)
 """Statuses of answers that have no body, nor a length of it."""
 
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes of a body that is accepted where nothing else is set; the Hub's largest has 1.6 million."""
+
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a payload that no server accepts, whatever it is set to."""
 

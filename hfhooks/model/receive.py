@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from hfhooks.model.delivery import Recorded
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.events import event_of, repo_of
-from hfhooks.model.json_text import mended
+from hfhooks.model.json_text import MOST_PARTS, count_parts, is_too_deep, mended
 from hfhooks.model.refusal import Refusal
 from hfhooks.redact import redact
 
@@ -41,13 +41,19 @@ def receive(
     body: bytes,
     received_at: float,
     origin: str = "hub",
+    most_parts: int = MOST_PARTS,
 ) -> tuple[Recorded, str | None]:
     """Return the delivery that a request is, and why the endpoint does not want it, if so.
 
-    Names of headers are lower case. Raises `Refusal` for a body that is no JSON object, where the
-    handler does not read it itself.
+    Names of headers are lower case. Raises `Refusal` for a body that is no JSON object, or one that
+    is too deep or has more than `most_parts`, where the handler does not read it itself.
     """
-    payload = _payload(endpoint, body)
+    try:
+        payload = _payload(body, most_parts)
+    except Refusal:
+        if endpoint.takes_json:
+            raise
+        payload = {}
     mismatch = endpoint.filter.mismatch(payload)
     event = event_of(payload)
     webhook_id = _first(headers, "webhook-id")
@@ -86,15 +92,17 @@ def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str | None:
     return None
 
 
-def _payload(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
+def _payload(body: bytes, most_parts: int) -> dict[str, Any]:
+    if len(body) > most_parts and count_parts(body) > most_parts:
+        raise Refusal(413, "too_many_parts")
     try:
         payload = from_json(mended(body), allow_inf_nan=False)
     except ValueError as error:
-        if not endpoint.takes_json:
-            return {}
+        if "recursion limit" in str(error):
+            raise Refusal(413, "too_deep") from error
         raise Refusal(400, "not_json") from error
-    if isinstance(payload, dict):
-        return payload
-    if endpoint.takes_json:
+    if is_too_deep(body, payload):
+        raise Refusal(413, "too_deep")
+    if not isinstance(payload, dict):
         raise Refusal(400, "not_object")
-    return {}
+    return payload

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hfhooks.errors import UsageError
 from hfhooks.model import values
 from hfhooks.model.events import nearest
+from hfhooks.model.headers import MAX_BODY
 from hfhooks.mounts import file_system, is_elsewhere
 from hfhooks.settings.pyproject import Pyproject, nearest_pyproject
 
@@ -42,7 +43,7 @@ class Settings:
     """Port to listen on; 0 takes a free one."""
     inspector_port: int = _setting(PORT, 0)
     """Port on which this machine, and no other, reads metrics; 0 takes a free one."""
-    max_body: int = _setting(values.size, 4 * 1024 * 1024)
+    max_body: int = _setting(values.size, MAX_BODY)
     """Bytes of the largest body that is accepted; also with a unit, as in 1MiB or 10MB."""
     wait: float = _setting(SECONDS, 5.0)
     """Seconds a sender is kept for the handler's own answer before it gets 202."""
@@ -82,7 +83,16 @@ class Settings:
     @property
     def notes(self) -> list[str]:
         """What a person should know when this is served."""
-        return [note for note in (self.ignored, self.opened) if note]
+        return [note for note in (self.ignored, self.opened, self._blocking) if note]
+
+    @property
+    def _blocking(self) -> str | None:
+        if self.max_body <= MAX_BODY:
+            return None
+        return (
+            f"bodies above {MAX_BODY // 1024**2}MiB are accepted (max_body): while one of them is "
+            "read, which may take seconds, every other sender waits."
+        )
 
     @property
     def names_a_tunnel(self) -> bool:

@@ -46,7 +46,12 @@ InspectorPort = Annotated[
 ]
 MaxBody = Annotated[
     str | None,
-    _setting("max_body", "Largest body that is accepted.", "4MiB", metavar="SIZE"),
+    _setting(
+        "max_body",
+        "Largest body that is accepted; one above 4MiB keeps others waiting.",
+        "4MiB",
+        metavar="SIZE",
+    ),
 ]
 Wait = Annotated[
     float | None,
