@@ -9,7 +9,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from hfhooks.redact import redact
+
 __all__ = [
+    "MOST_TEXT",
+    "bounded",
     "is_users",
     "users_frames",
     "users_lines",
@@ -23,6 +27,10 @@ FRAME = re.compile(r'[ |]*  File "(.+)", line \d+')
 CODE = re.compile(r"(?:  [ |]*\| )?    ")
 """How a line of code begins, also in a group of exceptions."""
 MOST_FRAMES = 5
+MOST_TEXT = 64 * 1024
+"""Bytes of what an exception says, on its way and in the journal."""
+LOOKED_AT = 256 * 1024
+"""Characters at either end of a longer text in which secrets are looked for."""
 LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
 """Packages may be in other folders than this interpreter's: a user's own, or the system's."""
@@ -45,7 +53,7 @@ def users_traceback(error: BaseException) -> str:
     while trace is not None and not is_users(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
-    return "".join(lines)
+    return bounded("".join(lines))
 
 
 def whole_traceback(error: BaseException) -> list[str]:
@@ -56,8 +64,24 @@ def whole_traceback(error: BaseException) -> list[str]:
 def users_text(error: BaseException, otherwise: str = "") -> str:
     """Return the message of an exception that the user's code has raised."""
     with suppress(BaseException):  # it is the user's, and so is its __str__
-        return str(error)
+        return bounded(str(error))
     return otherwise
+
+
+def bounded(text: str) -> str:
+    """Return the beginning and the end of a text that is too long."""
+    if 4 * len(text) <= MOST_TEXT or len(text) <= MOST_TEXT >= len(_encoded(text)):
+        return text
+    note = "\n… here a part is left out …\n"
+    half = (MOST_TEXT - len(_encoded(note))) // 2
+    # Secrets go first: of one that is cut in two, neither half would be known for one.
+    head, tail = redact(text[:LOOKED_AT]), redact(text[-LOOKED_AT:])
+    parts = _encoded(head)[:half], _encoded(tail)[-half:]
+    return note.join(part.decode(errors="ignore") for part in parts)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
 
 
 def users_frames(error: BaseException | None, are_all_wanted: bool = False) -> list[str]:

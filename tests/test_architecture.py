@@ -15,8 +15,8 @@ MODULES = {
     if path.parent.name != "starters"  # these are texts for their readers
 }
 LAYERS = [
-    ["errors", "mounts", "redact", "tracebacks", "version"],
-    ["private", "secret", "tasks"],
+    ["errors", "mounts", "redact", "version"],
+    ["private", "secret", "tasks", "tracebacks"],
     ["processes"],
     ["model"],
     ["http"],

@@ -4,7 +4,7 @@ from typing import Any
 
 from hfhooks.model.ending import DISCARDED, RAISED, RETRY, Ending
 from hfhooks.script.author import Discard, Retry
-from hfhooks.tracebacks import users_text, users_traceback
+from hfhooks.tracebacks import bounded, users_text, users_traceback
 
 __all__ = ["DELIVERY", "OUTCOME", "RETRY_AFTER", "ending_of", "reasons"]
 
@@ -32,4 +32,4 @@ def _encoded(text: str) -> bytes:
 def reasons(errors: Any) -> bytes:
     """Return why a payload does not fit a model, a reason a line."""
     lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors]
-    return _encoded("\n".join(lines))
+    return _encoded(bounded("\n".join(lines)))
