@@ -102,3 +102,29 @@ def test_200_of_them_disturb_nobody(start: Callable[..., Any], script: Callable[
     wait_until(is_over)
     wait_until(lambda: len(server.deliveries) == len(statuses))
     assert "Traceback" not in server.stderr
+
+
+async def posted_beside(port: int, count: int, sent: bytes) -> list[int]:
+    """Have so many connections send this and take nothing; return what good requests get then."""
+    others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
+    for _, writer in others:
+        writer.write(sent)
+    statuses = [await posted(port) for _ in range(10)]
+    for _, writer in others:
+        writer.transport.abort()
+    return statuses
+
+
+@pytest.mark.parametrize(
+    ("count", "sent"),
+    [(512, b"P"), (500, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 9000)],
+    ids=["one byte", "many requests at once"],
+)
+def test_good_senders_come_through(
+    start: Callable[..., Any], script: Callable[..., Path], count: int, sent: bytes
+) -> None:
+    text = "from hfhooks import webhook_endpoint\n\n@webhook_endpoint\ndef train():\n    return 1\n"
+    server = start(script(text))
+    port = int(server.ready["local_url"].rpartition(":")[2])
+    statuses = asyncio.run(posted_beside(port, count, sent))
+    assert set(statuses) <= {200, 202}
