@@ -298,6 +298,8 @@ def version(payload: dict):
     wait_until(lambda: server.post("version", {}).json() == 2)
     server.post("train", {})
     wait_until(lambda: "1 handler still runs in the version before: train #1" in server.stderr)
+    listed = run_command("deliveries", "--port", port_of(server)).stdout
+    assert "waits, #1 runs" in listed
     assert log() == ["begins in 1"]
     (tmp_path / "go-on").touch()
     wait_until(lambda: log()[1:] == ["ends in 1", "begins in 2", "ends in 2"])

@@ -3,9 +3,10 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hfhooks.console.output import print_data
 from hfhooks.console.terminal import COLOURS, Screen, milliseconds, safe
@@ -71,15 +72,22 @@ def print_verdicts(verdicts: Sequence[tuple[str, str | None]], *, as_json: bool 
 
 
 def print_deliveries(
-    rows: Sequence[Summary], *, as_json: bool = False, has_head: bool = True
+    rows: Sequence[Summary],
+    *,
+    as_json: bool = False,
+    has_head: bool = True,
+    running: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Print a line for each delivery on stdout, below the names of the columns."""
+    """Print a line for each delivery on stdout, below the names of the columns.
+
+    `running` has a delivery of each endpoint whose handler runs: others may wait for its end.
+    """
     if as_json:
         for row in rows:
             print_data(json.dumps(views.delivery(row)))
         return
     screen = Screen(sys.stdout, is_data=True)
-    cells = [_cells(row, screen.marks[row.status]) for row in rows]
+    cells = [_cells(row, screen.marks[row.status], running) for row in rows]
     columns = zip(COLUMNS.values(), *cells, strict=True)
     widths = [max([least, *map(len, column)]) for least, *column in columns]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
@@ -91,7 +99,10 @@ def print_deliveries(
         screen.line(f"{id}  {received}  ", coloured, f"  {'  '.join(rest)}".rstrip())
 
 
-def _cells(row: Summary, mark: str) -> list[str]:
+def _cells(row: Summary, mark: str, running: Mapping[str, int]) -> list[str]:
+    remark = "replay" if row.origin == "replay" else ""
+    if row.status == "queued" and row.endpoint in running:
+        remark = f"{remark} waits, #{running[row.endpoint]} runs".lstrip()
     return [
         str(row.id),
         time.strftime("%m-%d %H:%M:%S", time.localtime(row.received_at)),
@@ -102,7 +113,7 @@ def _cells(row: Summary, mark: str) -> list[str]:
         safe(row.endpoint),
         safe(row.event or ""),
         safe(row.repo or ""),
-        "replay" if row.origin == "replay" else "",
+        remark,
     ]
 
 

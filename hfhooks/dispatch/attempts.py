@@ -51,6 +51,11 @@ class Running:
     timer: asyncio.TimerHandle | None = None
 
     @property
+    def named(self) -> tuple[str, int]:
+        """Its endpoint and delivery."""
+        return self.claim.delivery.endpoint, self.claim.id
+
+    @property
     def duration(self) -> float:
         """Seconds so far."""
         return time.perf_counter() - self.started

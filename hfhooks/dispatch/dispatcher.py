@@ -53,9 +53,9 @@ class Dispatcher:
         self._now, self._clock = now, clock
         self._worker: Worker | None = None
         self._lanes = Lanes()
-        self._attempts = Attempts(lambda *ended: self.outcomes.ended(*ended), self._left)
+        self.attempts = Attempts(lambda *ended: self.outcomes.ended(*ended), self._left)
         self.outcomes = Outcomes(
-            journal, tell, tasks, self._attempts.over, again_after=again_after, chance=chance
+            journal, tell, tasks, self.attempts.over, again_after=again_after, chance=chance
         )
         self.quarantine = Quarantine(
             journal,
@@ -95,7 +95,7 @@ class Dispatcher:
         self.outcomes.cut_off(await self._journal.list(pending))
         self._lanes.left(Counter(each.endpoint for each in left if each.status == "queued"))
         self._tasks.core("dispatching", self._dispatch())
-        self._tasks.core("the heartbeat", _live(self._journal, self._attempts, self._tell))
+        self._tasks.core("the heartbeat", _live(self._journal, self.attempts, self._tell))
         return [each.endpoint for each in left]
 
     def use(self, worker: Worker, endpoints: Iterable[Endpoint]) -> None:
@@ -140,10 +140,10 @@ class Dispatcher:
         """
         wanted = Wanted(ids=ids, statuses=UNFINISHED, limit=len(ids))
         found = await self._journal.list(wanted)
-        running = self._attempts.cancel({each.id for each in found})
+        running = self.attempts.cancel({each.id for each in found})
         await self._journal.flush()  # that these have ended comes first
         others = set(await self._journal.cancel(wanted))
-        self._attempts.cancel(others)  # those that have begun meanwhile
+        self.attempts.cancel(others)  # those that have begun meanwhile
         self.outcomes.cancelled(others)
         waited = [each for each in found if each.id in others and each.status == "queued"]
         self._lanes.cancelled(Counter(each.endpoint for each in waited))
@@ -153,9 +153,9 @@ class Dispatcher:
         """Give running handlers this many seconds; what is left stays in the journal."""
         self._is_draining = True
         self.quarantine.stop()
-        self.outcomes.give_up_waiting({running.claim.id for running in self._attempts.running})
+        self.outcomes.give_up_waiting({running.claim.id for running in self.attempts.running})
         deadline = self._clock() + grace
-        await self._attempts.drain(max(grace, 0.0))
+        await self.attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
         await self.outcomes.written(deadline - self._clock())
         await _give_back(self._journal, self._late)
@@ -191,7 +191,7 @@ class Dispatcher:
     def _begin(self, claim: Claim, worker: Worker | None, *, has_waited: bool = True) -> bool:
         """Call a handler there; tell whether that can be done now."""
         endpoint = self._lanes.endpoint(claim.delivery.endpoint)
-        if self._attempts.goes_on(claim.id):
+        if self.attempts.goes_on(claim.id):
             self._late.append(claim)
             return True
         if worker is None or endpoint is None or not worker.takes_more or self._is_draining:
@@ -199,11 +199,11 @@ class Dispatcher:
         running = Running(claim, endpoint, worker, self._now())
         self._lanes.begun(claim, self._clock(), has_waited=has_waited)
         try:
-            self._attempts.begin(running)
+            self.attempts.begin(running)
         except Exception as error:  # noqa: BLE001 # of this delivery alone
             fault = Fault("calling a handler", error)
             self._tasks.report(fault)
-            self._attempts.leave(running, failed_by(fault))
+            self.attempts.leave(running, failed_by(fault))
         return True
 
     def _left(self, running: Running) -> None:
@@ -222,8 +222,8 @@ async def _live(journal: Journal, attempts: Attempts, tell: Callable[[Happening]
         for running in attempts.long:
             if not running.is_long:
                 running.is_long = True
-                name = f"{running.claim.delivery.endpoint} #{running.claim.id}"
-                tell(Note(f"{name} has been running for {LONG / 60:g} min."))
+                endpoint, id = running.named
+                tell(Note(f"{endpoint} #{id} has been running for {LONG / 60:g} min."))
         with suppress(JournalError):  # it is away: the next time
             await journal.extend()
 

@@ -14,6 +14,8 @@ from hfhooks.tasks import Tasks
 
 __all__ = ["Isolated", "Quarantine"]
 
+AGAIN_AFTER = 1.0
+"""Seconds after which is begun again after a fault of ours."""
 Isolated: TypeAlias = Callable[[], AbstractAsyncContextManager[Worker]]
 """Gives a worker of its own, with what is served now. Raises `HfhooksError` where it cannot."""
 
@@ -88,6 +90,10 @@ class Quarantine:
             self._task.cancel()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
+        has_failed = not task.cancelled() and task.exception() is not None
+        asyncio.get_running_loop().call_later(AGAIN_AFTER * has_failed, self._over)
+
+    def _over(self) -> None:
         self._task = None
         self._ended()
 

@@ -5,7 +5,7 @@ Counting is cheap and imports nothing; prometheus-client is imported when somebo
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +39,8 @@ class Gauges(NamedTuple):
     has_worker: bool
     tunnel: str | None
     is_tunnel_up: bool
+    long: Sequence[tuple[str, int, float]] = ()
+    """Calls that have been going on for very long: endpoint, delivery, and how many seconds."""
 
 
 @dataclass
@@ -152,6 +154,15 @@ class _Collector:
             ("worker_up", "Whether handlers can run.", gauges.has_worker),
         ):
             yield core.GaugeMetricFamily(f"hfhooks_{name}", help, value=float(value))
+        if gauges.long:
+            family = core.GaugeMetricFamily(
+                "hfhooks_long_handler_seconds",
+                "How long a handler has been running, once that is ten minutes.",
+                labels=["endpoint", "delivery"],
+            )
+            for endpoint, id, seconds in gauges.long:
+                family.add_metric([endpoint, str(id)], seconds)
+            yield family
         if gauges.tunnel:
             family = core.GaugeMetricFamily(
                 "hfhooks_tunnel_up", "Whether the public URL leads here.", labels=["tunnel"]

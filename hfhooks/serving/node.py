@@ -238,6 +238,7 @@ class Node:
             self._dispatcher.has_worker,
             keeper.name if keeper else None,
             keeper is not None and keeper.is_up,
+            [(*each.named, each.duration) for each in self._dispatcher.attempts.long],
         )
 
     def _url_changed(self) -> None:

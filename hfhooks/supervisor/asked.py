@@ -10,7 +10,7 @@ from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import CRASHED, CUT_OFF, INTERRUPTED, LOST, Ending, failed_by
 from hfhooks.worker.frames import Frame, ending_from
 
-__all__ = ["Amend", "Asked", "Call", "how_long"]
+__all__ = ["MOST_NAMED", "Amend", "Asked", "Call"]
 
 Amend: TypeAlias = Callable[[int, int, str | None, str], None]
 """Hears how ended what an attempt left to be done after its answer; see `Outcomes.amend`."""
@@ -34,7 +34,7 @@ class Call:
         return f"{self.claim.delivery.endpoint} #{self.claim.id}"
 
     def __str__(self) -> str:
-        return f"{self.name}, {how_long(time.monotonic() - self.started)}"
+        return f"{self.name}, {_how_long(time.monotonic() - self.started)}"
 
 
 class Asked:
@@ -126,7 +126,7 @@ def _reason(why: str | None, call: Call, all: list[Call]) -> bytes:
     return f"{text}.".encode()
 
 
-def how_long(seconds: float) -> str:
+def _how_long(seconds: float) -> str:
     """Return seconds as a person says them."""
     if seconds < 60:
         return f"{seconds:.0f} s"

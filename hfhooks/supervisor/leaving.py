@@ -63,6 +63,9 @@ class Leaving:
         ending = asyncio.ensure_future(how_it_ends(worker, self._ping_every))
         try:
             await worker.stop(inf)
+        except Exception:
+            worker.kill()
+            raise
         finally:
             ending.cancel()
         self._left()

@@ -171,9 +171,11 @@ class Supervisor:
             raise
         finally:
             self.spares.want()
+        watching = asyncio.ensure_future(how_it_ends(worker, self._options.ping_every))
         try:
             yield worker
         finally:
+            watching.cancel()
             if worker.is_gone:
                 self._host.tell(Note(f"the worker in quarantine {await worker.ended()}."))
             else:
@@ -315,17 +317,12 @@ class Supervisor:
 
     async def _replace_when_lost(self, worker: Worker) -> None:
         started = time.monotonic()
-        ending = asyncio.ensure_future(how_it_ends(worker, self._options.ping_every))
-        worn_out = asyncio.ensure_future(worker.worn_out.wait())
-        try:
-            await asyncio.wait({ending, worn_out}, return_when=asyncio.FIRST_COMPLETED)
-            if not ending.done():
-                self._wanted.set()  # it goes on with what it has until then
-                self._host.tell(Note(WORN_OUT))
-            how = await ending
-        finally:
-            ending.cancel()
-            worn_out.cancel()
+
+        def replace() -> None:
+            self._wanted.set()
+            self._host.tell(Note(WORN_OUT))
+
+        how = await how_it_ends(worker, self._options.ping_every, replace)
         self.worker = None
         self._host.lose()
         self._host.tell(Note(f"the worker {how}; starting another."))

@@ -78,7 +78,7 @@ CORE = {
         wait,
     ),
     "loading": Part(
-        ["hfhooks.supervisor.spares:Spares.want"], kill_the_worker, left=["queued", "succeeded"]
+        ["hfhooks.supervisor.supervisor:Supervisor._swap"], kill_the_worker, left=["queued"]
     ),
     "watching the worker": Part(
         ["hfhooks.serving.service:Service.lose"], kill_the_worker, left=["queued"]

@@ -18,7 +18,7 @@ from fastapi import BackgroundTasks
 
 from hfhooks import webhook_endpoint
 from hfhooks.errors import Fault
-from hfhooks.model.delivery import Wanted
+from hfhooks.model.delivery import Recorded, Wanted
 from hfhooks.model.happenings import Broken, Progress, Ready, Reloaded, TunnelUp
 from hfhooks.script.registry import Registry
 from hfhooks.supervisor.spares import LONGEST_WARM_UP
@@ -27,6 +27,7 @@ from hfhooks.tunnels.tunnel import Tell
 from tests.faults.inventory import proves
 from tests.faults.node import Break, Running, breaking, in_a_process, in_threads, serving
 from tests.harness import polled, until
+from tests.journal.engines import finish, record
 from tests.zygote import Forked
 
 CLOSED = (httpx.RemoteProtocolError, httpx.ReadError)
@@ -307,6 +308,31 @@ async def test_a_worker_that_cannot_be_told_to_leave_is_ended(serve: Serve, brok
         await app.has_version(1)
         await until(lambda: not psutil.pid_exists(before))
         struck.clear()
+
+
+@proves("the end of a worker")
+async def test_one_that_cannot_be_told_to_end_is_ended(serve: Serve, broken: Break) -> None:
+    struck = broken("hfhooks.supervisor.child:Worker.stop")
+    async with serve() as app:
+        last = (await app.answer())["pid"]
+        struck.set()
+    assert "a fault in the end of a worker" in app.server.faults
+    await until(lambda: not psutil.pid_exists(last))
+
+
+@proves("the quarantine")
+async def test_a_fault_in_quarantine_costs_one_attempt_at_most(serve: Serve, broken: Break) -> None:
+    struck = broken("hfhooks.supervisor.child:Worker.load", within="the quarantine", is_once=True)
+    async with serve(reload=False, wait=0) as app:
+        struck.set()
+        os.kill((await app.answer())["pid"], signal.SIGKILL)
+        lost = Recorded("a", 0.0, "", (("content-type", "application/json"),), b"{}")
+        [claim] = [(await record(app.server.journal, lost, take=True)).claim]
+        assert claim
+        await finish(app.server.journal, claim, "queued")
+        await app.server.had_a_fault("the quarantine")
+        await app.server.post()
+        await until_all_have_succeeded(app.server)
 
 
 @proves("hfhooks-worker")

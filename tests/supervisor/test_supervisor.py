@@ -225,6 +225,19 @@ async def test_a_worker_that_hangs_is_replaced(watch: Any, script: Script) -> No
     assert await ask(worker) == b'"a"'
 
 
+async def test_what_held_a_worker_that_hangs_is_named(watch: Any, script: Script) -> None:
+    """It has Python's lock, so that nothing else runs in its process."""
+    text = f"import ctypes\n{HANDLER.replace('return', 'ctypes.PyDLL(None).sleep(60); return')}"
+    watched = watch(script(text), ping_every=0.05)
+    worker, _ = await watched.start()
+    ending = asked(worker, id=12)
+    await watched.next()
+    assert watched.notes == [
+        "the worker did not answer for 0.3 s while a #12 ran; starting another."
+    ]
+    assert (await ending).body == b"The worker did not answer for 0.3 s while this handler ran."
+
+
 async def test_a_handler_that_blocks_the_others_is_said_and_not_killed(
     watch: Any, script: Script
 ) -> None:

@@ -42,6 +42,8 @@ Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with those that come; Ctrl-C ends it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+MOST_RUNNING = 1000
+"""Deliveries, the newest ones that run, that others are said to wait for."""
 NOT_RUN = ("queued", "running")
 """Of these `--follow` does not tell: something becomes of them."""
 
@@ -94,7 +96,9 @@ def list_deliveries(
         newest = now(journal.list(Wanted(limit=1)))
         if not found and not follow:
             print_note("no deliveries.")
-        print_deliveries(found, as_json=as_json)
+        running = now(journal.list(Wanted(statuses=["running"], limit=MOST_RUNNING)))
+        oldest = {each.endpoint: each.id for each in running}
+        print_deliveries(found, as_json=as_json, running=oldest)
         if follow:
             import asyncio
 
