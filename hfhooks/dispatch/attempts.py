@@ -72,12 +72,13 @@ class Attempts:
         self, ended: Callable[[Running, Ending], None], left: Callable[[Running], None]
     ) -> None:
         self._ended, self._left = ended, left
-        self._running: set[Running] = set()
+        self._running: dict[int, Running] = {}
+        """By delivery."""
         self._one_ended = asyncio.Event()
 
     def begin(self, running: Running) -> None:
         """Call a handler."""
-        self._running.add(running)
+        self._running[running.claim.id] = running
         endpoint = running.endpoint
         if endpoint.timeout is not None:
             loop = asyncio.get_running_loop()
@@ -91,7 +92,7 @@ class Attempts:
     @property
     def running(self) -> list[Running]:
         """Those whose outcome is not known."""
-        return [running for running in self._running if not running.is_over]
+        return [running for running in self._running.values() if not running.is_over]
 
     @property
     def long(self) -> list[Running]:
@@ -100,7 +101,7 @@ class Attempts:
 
     def goes_on(self, id: int) -> bool:
         """Tell whether a handler runs for this delivery, though it may have been given up."""
-        return bool(self._running) and any(each.claim.id == id for each in self._running)
+        return id in self._running
 
     def cancel(self, ids: Container[int]) -> list[int]:
         """End the calls for these deliveries now, whatever comes of them; return whose they are."""
@@ -139,8 +140,8 @@ class Attempts:
     def leave(self, running: Running, ending: Ending) -> None:
         """Note that a handler runs no more."""
         self.end(running, ending)
-        if running in self._running:
-            self._running.remove(running)
+        if self._running.get(running.claim.id) is running:
+            del self._running[running.claim.id]
             self._left(running)
 
     def give_up(self, running: Running, ending: Ending) -> None:

@@ -1,20 +1,24 @@
 """Handlers as coroutine functions, which are called with values by name. No FastAPI here."""
 
+import asyncio
 import inspect
 import logging
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from hfhooks.script.registry import Handler
 
-__all__ = ["bound", "call_of", "innermost", "is_async"]
+__all__ = ["bound", "call_of", "innermost"]
 
+LOOK_EVERY = 0.05
+"""Seconds between two looks whether a handler has ended that was cancelled."""
 log = logging.getLogger(__name__)
 
 
 def call_of(handler: Handler) -> Handler:
     """Return a coroutine function that calls a handler: `def` in a thread, as FastAPI does."""
-    return _awaiting(handler) if is_async(handler) else _in_thread(handler)
+    return _awaiting(handler) if _is_async(handler) else _in_thread(handler)
 
 
 def _awaiting(handler: Handler) -> Handler:
@@ -27,19 +31,39 @@ def _awaiting(handler: Handler) -> Handler:
 def _in_thread(handler: Handler) -> Handler:
     from anyio.to_thread import run_sync  # which nothing else needs
 
-    def in_thread(values: dict[str, Any]) -> Any:
+    def in_thread(values: dict[str, Any], run: _Run) -> Any:
+        run.has_begun = True
         try:
-            return handler(**values)
+            return None if run.is_cancelled else handler(**values)
         except (StopIteration, GeneratorExit) as error:  # which no coroutine can carry
             raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+        finally:
+            run.is_over = True
 
     async def call(**values: Any) -> Any:
-        value = await run_sync(in_thread, values)
+        run = _Run()
+        try:
+            value = await run_sync(in_thread, values, run)
+        except asyncio.CancelledError:
+            run.is_cancelled = True
+            while run.has_begun and not run.is_over:  # nobody can take its thread from it
+                await asyncio.sleep(LOOK_EVERY)
+            raise
         if inspect.isawaitable(value):  # from a `def` that wraps an `async def`
             value = await value
         return _answer(handler, value)
 
     return call
+
+
+@dataclass(slots=True)
+class _Run:
+    """A handler in a thread, which goes on where nobody waits for it any more."""
+
+    has_begun: bool = False
+    is_over: bool = False
+    is_cancelled: bool = False
+    """It is not to begin."""
 
 
 def bound(handler: Handler) -> set[str]:
@@ -58,7 +82,7 @@ def innermost(handler: Handler) -> Handler:
     return handler
 
 
-def is_async(handler: Handler) -> bool:
+def _is_async(handler: Handler) -> bool:
     """Tell whether a handler runs on an event loop, and needs no thread."""
     handler = innermost(handler)
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(

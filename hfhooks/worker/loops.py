@@ -19,7 +19,6 @@ from typing import TypeAlias
 from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import Ending
 from hfhooks.script.registry import Registry
-from hfhooks.worker.handlers import is_async
 from hfhooks.worker.leftovers import Leftovers
 from hfhooks.worker.turning import LONGEST_HOLD, LOOK_EVERY, MOST_LOOPS, TurningLoop, Watch
 
@@ -70,7 +69,6 @@ class Loops:
         """Those that no loop has begun: who takes one out begins it, and nobody else."""
         self._attempts: dict[int, _Attempt] = {}
         """Those that are not over, by delivery."""
-        self._registry = registry
         turning, looked = self._begin_to_turn, self._looked
         self._watch = Watch(
             registry, on_blocked, on_fault, turning, looked, most_loops, longest_hold
@@ -116,14 +114,9 @@ class Loops:
         self._schedule(attempt)
 
     def cancel(self, id: int) -> None:
-        """End a call that nobody waits for, unless it has a thread: that cannot be taken from it.
-
-        May be called in any thread.
-        """
-        if not (attempt := self._attempts.get(id)):
-            return
-        registration = self._registry.registrations.get(attempt.claim.delivery.endpoint)
-        if registration and is_async(registration.handler) and attempt.task:
+        """End a call, unless it has a thread, which goes on. May be called in any thread."""
+        attempt = self._attempts.get(id)
+        if attempt and attempt.task:
             with suppress(RuntimeError):  # its loop is closed: the process is about to end
                 attempt.loop.loop.call_soon_threadsafe(attempt.task.cancel)
 
