@@ -6,10 +6,11 @@ EXAMPLE := examples/trigger_training.py
 PARALLEL := 3
 BEFORE := a62de9a
 ROUNDS := 5
+SECONDS := 3600
 PYTHONS := 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install pythons serve test check format bench bench-peers crash powerloss faults saves clean
+.PHONY: help install pythons serve test check format bench bench-peers crash powerloss faults saves soak clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,9 @@ faults: $(INSTALLED) ## Make writes and syncs of the disk fail and look for lost
 
 saves: $(INSTALLED) ## Save a script 200 times under load and look for lost deliveries
 	$(BIN)/python -m tests.campaigns.saves
+
+soak: $(INSTALLED) ## Kill, stop and save for an hour, and look for lost deliveries and leaks (SECONDS=60)
+	$(BIN)/python -m tests.campaigns.soak $(SECONDS)
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

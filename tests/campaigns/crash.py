@@ -120,13 +120,13 @@ class Books:
 class Victim(Server):
     """A server that writes to this folder only."""
 
-    def __init__(self, folder: Path, command: Sequence[str], wait: float) -> None:
-        home = folder / "home"
-        (home / "tmp").mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, command: Sequence[str], wait: float, *options: str) -> None:
+        (home := folder / "home").joinpath("tmp").mkdir(parents=True, exist_ok=True)
         self._workers: list[int] = []
         own = {"HOME": home, "XDG_STATE_HOME": home / "state", "TMPDIR": home / "tmp"}
         super().__init__(
             *("app.py", "--tunnel", "none", "--state-dir", folder, "--wait", str(wait)),
+            *options,
             cwd=folder,
             env={name: str(path) for name, path in own.items()},
             command=command,
@@ -258,10 +258,14 @@ class Rig:
         shutil.rmtree(self._folder / "home")
 
     def _ask(self, sql: str) -> list[Any]:
-        """Ask the journal, as a reader that cannot change it."""
-        (path,) = self._folder.glob("journals/*/journal.db")
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql).fetchall()
+        return ask(self._folder, sql)
+
+
+def ask(folder: Path, sql: str) -> list[Any]:
+    """Ask the journal in a state folder, as a reader that cannot change it."""
+    (path,) = folder.glob("journals/*/journal.db")
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(sql).fetchall()
 
 
 def post_until(is_over: Event, port: int, keys: Iterable[str], posts: list[Post]) -> None:
