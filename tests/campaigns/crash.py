@@ -120,7 +120,9 @@ class Books:
 class Victim(Server):
     """A server that writes to this folder only."""
 
-    def __init__(self, folder: Path, command: Sequence[str], wait: float, *options: str) -> None:
+    def __init__(
+        self, folder: Path, command: Sequence[str], wait: float, *options: str, port: int = 0
+    ) -> None:
         (home := folder / "home").joinpath("tmp").mkdir(parents=True, exist_ok=True)
         self._workers: list[int] = []
         own = {"HOME": home, "XDG_STATE_HOME": home / "state", "TMPDIR": home / "tmp"}
@@ -131,6 +133,7 @@ class Victim(Server):
             env={name: str(path) for name, path in own.items()},
             command=command,
             has_own_session=True,
+            port=port,
         )
 
     @property
@@ -234,7 +237,7 @@ class Rig:
     def _kill(self, kind: str, moment: str = "") -> None:
         self._server.kill(kind)
         self._books.events.append(f"kill -9 of {kind}{moment}")
-        self._books.interrupted.update(key for (key,) in self._ask(UNFINISHED))
+        self._books.interrupted.update(key for (key,) in ask(self._folder, UNFINISHED))
         if kind == "worker":
             return
         try:
@@ -246,19 +249,16 @@ class Rig:
     def _check(self) -> None:
         """Let the server finish everything and stop, and look at what it leaves."""
         self._port()
-        wait_until(lambda: not self._ask(UNFINISHED), PATIENCE)
+        wait_until(lambda: not ask(self._folder, UNFINISHED), PATIENCE)
         assert self._server.stop() == 0, self._server.stderr
         self._unchecked = 0
-        if (integrity := self._ask("PRAGMA integrity_check")) != [("ok",)]:
+        if (integrity := ask(self._folder, "PRAGMA integrity_check")) != [("ok",)]:
             self._books.damage.append(f"{self._folder}: {integrity}")
-        self._books.recorded.update(self._ask(f"SELECT {KEY}, status FROM {DELIVERIES}"))
+        self._books.recorded.update(ask(self._folder, f"SELECT {KEY}, status FROM {DELIVERIES}"))
         self._books.handled.update(Counter((self._folder / "handled.log").read_text().split()))
         left_over = [path for path in (self._folder / "home").rglob("*") if not path.is_dir()]
         self._books.events.extend(f"left-over {path.suffix} files" for path in left_over)
         shutil.rmtree(self._folder / "home")
-
-    def _ask(self, sql: str) -> list[Any]:
-        return ask(self._folder, sql)
 
 
 def ask(folder: Path, sql: str) -> list[Any]:
