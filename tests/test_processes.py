@@ -257,7 +257,7 @@ process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=Tr
 process.stdout.readline()
 note(process.pid)
 end_own()
-print(process.poll())
+print(process.wait(10))
 """
     assert start_again(text).stdout == f"{code}\n"
     assert notes() == []

@@ -49,7 +49,7 @@ class Dispatcher:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._journal, self._tell = journal, tell
-        self._tasks = tasks
+        self._tasks, self._again_after = tasks, again_after
         self._now, self._clock = now, clock
         self._worker: Worker | None = None
         self._lanes = Lanes()
@@ -158,7 +158,10 @@ class Dispatcher:
         await self.attempts.drain(max(grace, 0.0))
         self.outcomes.give_up_waiting()
         await self.outcomes.written(deadline - self._clock())
-        await _give_back(self._journal, self._late)
+        if self._late:
+            with suppress(TimeoutError):  # it is away: the next start finds them
+                async with asyncio.timeout(self._again_after):
+                    await _give_back(self._journal, self._late)
         self._worker = None
 
     @property

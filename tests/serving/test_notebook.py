@@ -262,7 +262,7 @@ def test_a_handler_that_blocks_can_be_replaced(kernel: Kernel) -> None:
     assert post(url + "/webhooks/hello", PULL).status == 202
     started = time.monotonic()
     kernel.run(HELLO)
-    wait_until(lambda: post(url + "/webhooks/hello", PULL).status == 200)
+    wait_until(lambda: post(url + "/webhooks/hello", PULL).status == 200, timeout=15)
     assert time.monotonic() - started < 15
 
 

@@ -43,8 +43,6 @@ def _columns_of(connection: sqlite3.Connection) -> set[str]:
 
 def _version_by(columns: set[str]) -> int:
     """Return which version has such deliveries."""
-    if "first_status" in columns:
-        return VERSION
     return next((version for version, name in COLUMNS.items() if name in columns), VERSION)
 
 

@@ -149,5 +149,5 @@ ALTER TABLE deliveries ADD COLUMN pending_after INTEGER NOT NULL DEFAULT 0;
 """,
 }
 """From a version to the next one."""
-COLUMNS = {1: "body", 2: "is_replay", 3: "origin"}
-"""Columns of deliveries by which a version is told from those after it."""
+COLUMNS = {5: "pending_after", 4: "first_status", 1: "body", 2: "is_replay", 3: "origin"}
+"""Columns of deliveries by which versions are told, the first that there is."""

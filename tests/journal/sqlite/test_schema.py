@@ -110,7 +110,10 @@ async def test_one_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
     ends = {id: [a.status for a in await journal.attempts(id)] for id in found}
     assert ends[1] == ends[3] == ["succeeded"] and ends[2] == ["raised"] and ends[4] == ["lost"]
     assert ends[5] == ["interrupted", "lost"] and ends[6] == ends[7] == []
-    due = {claim.id: claim for claim in await journal.claim({"train": 9})}
+    room = {"train": 9}
+    due = {claim.id: claim for claim in await journal.claim(room)}
+    for _ in range(2):  # those that ran when that version ended
+        due |= {claim.id: claim for claim in await journal.claim(room, in_quarantine=True)}
     assert {id: claim.number for id, claim in due.items()} == {4: 2, 5: 3, 7: 1}
     assert due[7].delivery.body == b'{"a": 1}'
     assert (await record(journal, NEW)).id == 8
