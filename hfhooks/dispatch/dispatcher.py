@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hfhooks.dispatch.attempts import LONG, Attempts, Running, Worker
 from hfhooks.dispatch.lanes import Lanes
-from hfhooks.dispatch.outcomes import Outcomes
+from hfhooks.dispatch.outcomes import Outcomes, cut_off
 from hfhooks.dispatch.quarantine import Quarantine
 from hfhooks.errors import Fault, JournalError
 from hfhooks.journal import Journal
@@ -79,11 +79,6 @@ class Dispatcher:
     def has_worker(self) -> bool:
         return self._worker is not None and self._worker.takes_more
 
-    @property
-    def running(self) -> int:
-        """How many handlers run now."""
-        return self._lanes.running
-
     async def start(self) -> Sequence[str]:
         """Take on what an earlier run has left; return the endpoint of each of these deliveries.
 
@@ -92,7 +87,7 @@ class Dispatcher:
         left = await self._journal.list(Wanted(statuses=UNFINISHED, limit=MOST_LEFT))
         self.outcomes.left = {each.id for each in left}
         pending = Wanted(pending_after=True, limit=MOST_LEFT)
-        self.outcomes.cut_off(await self._journal.list(pending))
+        cut_off(self.outcomes, await self._journal.list(pending))
         self._lanes.left(Counter(each.endpoint for each in left if each.status == "queued"))
         self._tasks.core("dispatching", self._dispatch())
         self._tasks.core("the heartbeat", _live(self._journal, self.attempts, self._tell))

@@ -16,7 +16,7 @@ from hfhooks.model.happenings import Finished, Happening, Note
 from hfhooks.model.host import Sender
 from hfhooks.tasks import Tasks
 
-__all__ = ["Outcomes"]
+__all__ = ["Outcomes", "cut_off"]
 
 ACCEPTED = 202
 """What a sender has got whose handler was not called in time."""
@@ -97,11 +97,6 @@ class Outcomes:
                 sender.waits_in_vain()
         self._unwritten.add((running.claim.id, running.claim.number))
         self._write(running.claim, attempt, verdict)
-
-    def cut_off(self, left: Iterable[Summary]) -> None:
-        """Record that an earlier run has not done what these had left to be done, and tell."""
-        for each in left:
-            self.amend(each.id, each.attempt_count, CUT_OFF[LOST], "interrupted")
 
     def amend(self, id: int, number: int, error: str | None, status: str = "raised") -> None:
         """Record that what a handler left to be done after its answer is done.
@@ -209,3 +204,9 @@ def _failed(running: Running, fault: Fault) -> tuple[Attempt, Verdict]:
     number, started_at = running.claim.number, running.started_at
     attempt = Attempt(number, started_at, running.duration, "raised", 500, error=str(fault))
     return attempt, Verdict("raised", "failed")
+
+
+def cut_off(outcomes: Outcomes, left: Iterable[Summary]) -> None:
+    """Record that an earlier run has not done what these had left to be done, and tell."""
+    for each in left:
+        outcomes.amend(each.id, each.attempt_count, CUT_OFF[LOST], "interrupted")

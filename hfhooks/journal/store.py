@@ -54,6 +54,12 @@ class Row:
         is_theirs = (self.owner, self.attempt_count) == (claim.owner, claim.number)
         return self.status == "running" and is_theirs
 
+    def take(self, owner: str, now: float) -> Claim:
+        """Let a host have it."""
+        self.status, self.owner, self.attempt_count = "running", owner, self.attempt_count + 1
+        self.started_at = now
+        return Claim(self.id, self.recorded, self.attempt_count, owner)
+
     @property
     def recorded(self) -> Recorded:
         return replace(
@@ -122,7 +128,7 @@ class Store:
         row = self.rows[id] = Row(id, kept, delivery.status, delivery.received_at)
         claim = None
         if taken_by is not None and row.status == "queued":
-            claim = replace(self._take(row, taken_by, now), delivery=delivery)
+            claim = replace(row.take(taken_by, now), delivery=delivery)
         self.changed([row])
         return Stored(id, row.status, claim)
 
@@ -141,7 +147,7 @@ class Store:
         self, room: Mapping[str, int], owner: str, now: float, *, in_quarantine: bool = False
     ) -> list[Claim]:
         due = self.due(room, now, in_quarantine=in_quarantine)
-        claims = [self._take(row, owner, now) for row in islice(due, 1 if in_quarantine else None)]
+        claims = [row.take(owner, now) for row in islice(due, 1 if in_quarantine else None)]
         self.changed(self.rows[claim.id] for claim in claims)
         return claims
 
@@ -230,11 +236,6 @@ class Store:
             if row.delivery.is_once and of_row == same and row.status not in SETTLED:
                 return row
         return None
-
-    def _take(self, row: Row, owner: str, now: float) -> Claim:
-        row.status, row.owner, row.attempt_count = "running", owner, row.attempt_count + 1
-        row.started_at = now
-        return Claim(row.id, row.recorded, row.attempt_count, owner)
 
 
 def _is_wanted(row: Row, wanted: Wanted) -> bool:

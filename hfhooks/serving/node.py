@@ -207,7 +207,7 @@ class Node:
         error = self._journal.condition.error
         has_failed = self._journal.condition.state == "failed"
         grace = 0.0 if has_failed and not isinstance(error, JournalFault) else self._settings.grace
-        if (number := self._dispatcher.running) and grace:
+        if (number := len(self._dispatcher.attempts.running)) and grace:
             handlers = "a handler" if number == 1 else f"{number} handlers"
             within = f"{self._settings.grace:g} s; Ctrl-C again stops at once."
             self._tell(Note(f"{handlers} may run for {within}"))

@@ -83,8 +83,14 @@ class Worker:
         self.asked = Asked(amend)
         """The attempts that it has not answered, or that have left something to be done."""
         self._process, self._noted = process, noted
+
+        def blocked(said: dict[str, Any]) -> None:
+            noted(said["why"])
+            if said.get("is_worn_out"):
+                self.worn_out.set()
+
         self._messages: dict[int, Callable[[dict[str, Any]], None]] = {
-            BLOCKED: self._blocked,
+            BLOCKED: blocked,
             LATE: self.asked.late,
             LEFT: lambda said: self.left_behind.extend(said["what"]),
             SECRET: lambda said: redact.learn_passing(said["secret"]),
@@ -232,11 +238,6 @@ class Worker:
         if self.worn_out.is_set() and self.asked.is_in_vain:
             names = ", ".join(call.name for call in self.asked.given_up)
             self.kill(f"was ended, because {names} went on after it was given up")
-
-    def _blocked(self, said: dict[str, Any]) -> None:
-        self._noted(said["why"])
-        if said.get("is_worn_out"):
-            self.worn_out.set()
 
     def _has_ended(self, code: int) -> None:
         try:

@@ -186,16 +186,17 @@ class Loops:
         moved = [
             attempt
             for attempt in self._waiting.copy()
-            if attempt.loop is not active and self._must_move(attempt)
+            if attempt.loop is not active and _must_move(attempt, self._watch)
         ]
         for attempt in sorted(moved, key=lambda attempt: attempt.claim.id):
             attempt.loop = self._loop_for(attempt.claim.delivery.endpoint)
             self._schedule(attempt)
 
-    def _must_move(self, attempt: _Attempt) -> bool:
-        """Tell whether an attempt would wait in vain, or too long, where it is to begin."""
-        if attempt.loop.has_ended:
-            return True
-        endpoint = attempt.claim.delivery.endpoint
-        is_its_own = attempt.loop.blocker == endpoint
-        return attempt.loop.is_blocked and not (is_its_own and self._watch.held_by(endpoint))
+
+def _must_move(attempt: _Attempt, watch: Watch) -> bool:
+    """Tell whether an attempt would wait in vain, or too long, where it is to begin."""
+    if attempt.loop.has_ended:
+        return True
+    endpoint = attempt.claim.delivery.endpoint
+    is_its_own = attempt.loop.blocker == endpoint
+    return attempt.loop.is_blocked and not (is_its_own and watch.held_by(endpoint))

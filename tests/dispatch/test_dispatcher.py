@@ -481,7 +481,7 @@ async def test_of_what_runs_and_is_cancelled_the_end_is_recorded_and_told_at_onc
 ) -> None:
     sender = await begun(submit, dispatcher, worker := FakeWorker())
     assert await dispatcher.cancel([1, 404]) == [1]
-    assert worker.given_up == [1] and dispatcher.running == 1  # until it has ended indeed
+    assert worker.given_up == [1] and dispatcher.attempts.goes_on(1)  # until it has ended indeed
     assert await sender.status() == "cancelled"
     assert [each.status for each in reports.finished] == ["cancelled"]
     worker.let_go()  # it answers all the same

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hfhooks.dispatch.attempts import Running
-from hfhooks.dispatch.outcomes import Outcomes
+from hfhooks.dispatch.outcomes import Outcomes, cut_off
 from hfhooks.errors import DiskError, JournalAway, JournalError, JournalFault
 from hfhooks.journal.memory import MemoryJournal
 from hfhooks.model.condition import Condition
@@ -220,7 +220,7 @@ async def test_what_is_left_after_a_refusal_keeps_nothing_open(rig: Rig) -> None
 async def test_what_an_earlier_run_has_not_done_after_the_answer_has_failed(rig: Rig) -> None:
     claim, _ = await rig.came()
     await rig.end(claim, PENDING)
-    rig.outcomes.cut_off(await rig.journal.list(LEFT))
+    cut_off(rig.outcomes, await rig.journal.list(LEFT))
     await rig.outcomes.settle()
     assert await rig.kept() == [("interrupted", CUT_OFF[LOST])]
     assert [(told.status, told.is_amended) for told in rig.reports.finished] == [

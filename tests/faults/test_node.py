@@ -323,7 +323,7 @@ async def test_one_that_cannot_be_told_to_end_is_ended(serve: Serve, broken: Bre
 @proves("the quarantine")
 async def test_a_fault_in_quarantine_costs_one_attempt_at_most(serve: Serve, broken: Break) -> None:
     struck = broken("hfhooks.supervisor.child:Worker.load", within="the quarantine", is_once=True)
-    async with serve(reload=False, wait=0) as app:
+    async with serve(reload=False) as app:
         struck.set()
         os.kill((await app.answer())["pid"], signal.SIGKILL)
         lost = Recorded("a", 0.0, "", (("content-type", "application/json"),), b"{}")

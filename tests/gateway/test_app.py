@@ -286,7 +286,7 @@ async def test_who_has_to_wait_for_others_gets_the_handlers_answer_too(
     http = await gateway(wait=60)
     posts = [http.post("/webhooks/slow", content=PULL, headers=JSON) for _ in range(3)]
     answers = asyncio.gather(*posts)
-    await until(lambda: dispatcher.running)
+    await until(lambda: dispatcher.attempts.running)
     go_on.set()
     assert [answer.json() for answer in await answers] == ["done"] * 3
 
@@ -297,7 +297,7 @@ async def test_no_more_senders_are_kept_than_there_is_room_for(
     go_on = held()
     http = await gateway(wait=60, most_kept=1)
     first = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
-    await until(lambda: dispatcher.running)
+    await until(lambda: dispatcher.attempts.running)
     second = await http.post("/webhooks/slow", content=PULL, headers=JSON)
     assert (second.status_code, second.json()) == (202, {"id": 2, "status": "queued"})
     go_on.set()
@@ -364,7 +364,7 @@ async def test_after_a_failure_of_the_disk_nothing_is_ever_accepted(
 
     http = await gateway(wait=60)
     waiting = asyncio.create_task(http.post("/webhooks/slow", content=PULL, headers=JSON))
-    await until(lambda: dispatcher.running)
+    await until(lambda: dispatcher.attempts.running)
     journal.become(Condition("failed", DiskError("the disk says no.")))
     assert (await http.post("/webhooks/slow", content=PULL, headers=JSON)).status_code == 503
     go_on.set()
