@@ -70,7 +70,8 @@ class Parser:
         self._length: int | None = None
         """Bytes of a body that are still to come, where its sender has said how many."""
         self._unread = 0
-        """Bytes that came since a head began, or since the last part of a body."""
+        """Bytes that came since a request was complete, its head began, or the last part of its
+        body came."""
 
     def feed(self, data: bytes = b"") -> Sequence[Event]:
         """Return what has come with these bytes, up to the end of one request.
@@ -138,8 +139,7 @@ class Parser:
     def _take(self, part: bytes) -> bool:
         """Make events of these bytes; False if more than one request begins in them."""
         events = self._events
-        if self.state is not State.RESTING:
-            self._unread += len(part)
+        self._unread += len(part)
         try:
             self._parser.feed_data(part)
         except httptools.HttpParserUpgrade as upgrade:
@@ -149,8 +149,8 @@ class Parser:
             if events and events[-1] is END:
                 return False
             self._fail("bad_request", 400)
-        if self.state is State.HEAD and self._unread > MOST_UNCHECKED:
-            self._fail("head_too_big", 431)
+        if self.state in (State.RESTING, State.HEAD) and self._unread > MOST_UNCHECKED:
+            self._fail("head_too_big", 431)  # blank lines may come before one
         elif self.state is State.BODY and self._unread > MOST_HEAD + len(part):
             self._fail("head_too_big", 431)  # trailers, or what describes chunks
         return True
@@ -198,5 +198,5 @@ class Parser:
         self._events.append(body)
 
     def on_message_complete(self) -> None:
-        self.state, self._length = State.RESTING, None
+        self.state, self._length, self._unread = State.RESTING, None, 0
         self._events.append(END)

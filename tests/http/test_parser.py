@@ -271,6 +271,16 @@ def test_a_head_without_an_end_is_refused_before_it_takes_much_room() -> None:
     assert sent < 3 * MOST_HEAD
 
 
+def test_blank_lines_without_an_end_are_refused_too() -> None:
+    sender = Sender().send(post(b"{}"))
+    sent = 0
+    while not sender.is_deaf and sent < 9 * MOST_HEAD:
+        sender.send(b"\r\n" * 500)
+        sent += 1000
+    assert sender.words == [None, "head_too_big"]
+    assert sent < 3 * MOST_HEAD
+
+
 def test_each_head_has_its_own_room() -> None:
     request = post(b"", b"x: %b\r\n" % (b"v" * 9000))
     halves = [half for _ in range(20) for half in (request[:5000], request[5000:])]
