@@ -36,8 +36,8 @@ HUB_SETTINGS = "https://huggingface.co/settings/webhooks"
 ABOUT_SECRETS = "https://huggingface.co/docs/hub/webhooks#webhook-secret"
 SHORT = 200
 """Characters of a line that need no word cut."""
-ONLY_HERE = """\
-Only this machine can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
+NOT_PUBLIC = """\
+{} can reach it. For a public URL set NGROK_AUTHTOKEN (a free account will do), or
 choose --tunnel cloudflared, --tunnel ssh --ssh-host localhost.run, or --public-url."""
 
 
@@ -152,7 +152,8 @@ class Text(Notes):
             self.say(f"Running on public URL: {server.url}")
             self._say_unencrypted(server.url)
         else:
-            self.say(ONLY_HERE)
+            who = "Only this machine" if server.is_only_here else "Other machines in its network"
+            self.say(NOT_PUBLIC.format(who))
         self.say("\nWebhooks are ready:")
         self._say_endpoints(server)
         self.say(f"Set them up at {HUB_SETTINGS}")

@@ -1,12 +1,13 @@
 """A running server, as other commands find it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hfhooks.model.endpoint import Published
 
-__all__ = ["RunningServer"]
+__all__ = ["RunningServer", "is_loopback"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class RunningServer:
     pid: int
     port: int
     host: str
+    """What it listens on."""
     url: str
     """Public, or local where there is no tunnel."""
     local_url: str
@@ -35,6 +37,11 @@ class RunningServer:
     def is_public(self) -> bool:
         return self.url != self.local_url
 
+    @property
+    def is_only_here(self) -> bool:
+        """Tell whether no other machine can reach it."""
+        return not self.is_public and is_loopback(self.host)
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "endpoints": [each.as_json() for each in self.endpoints]}
 
@@ -48,3 +55,12 @@ class RunningServer:
         if not (isinstance(server.port, int) and all(isinstance(text, str) for text in texts)):
             raise TypeError("the server of another hfhooks")
         return server
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether what listens there is reached from this machine only."""
+    from ipaddress import ip_address  # which few need
+
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"

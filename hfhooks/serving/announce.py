@@ -16,12 +16,15 @@ from hfhooks.tunnels.keeper import Keeper
 
 __all__ = ["Announcement", "Known", "announced"]
 
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses → one of them
+
 
 @dataclass(frozen=True)
 class Known:
     """What is known of a server from its start to its stop."""
 
     host: str
+    """What is listened on."""
     port: int
     inspector_url: str
     wait: float
@@ -32,7 +35,8 @@ class Known:
 
     @property
     def local_url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = REACHED_AT.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
 

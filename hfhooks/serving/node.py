@@ -34,7 +34,6 @@ __all__ = ["Node", "Workers"]
 
 LONG = 1.0
 """Seconds after which a person wonders why nothing happens."""
-REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # all addresses → one of them
 
 
 class Workers(Protocol):
@@ -74,8 +73,15 @@ class Node:
         self.tasks = Tasks(lambda fault: self._tell(Failed(fault)), self._end)
         """Owns what runs in it."""
         token, probe = secrets.token_urlsafe(32), PROBES + secrets.token_urlsafe(16)
-        host = REACHED_AT.get(settings.host, settings.host)
-        known = Known(host, sockets.port, sockets.own_url, settings.wait, url, token, space_url())
+        known = Known(
+            settings.host,
+            sockets.port,
+            sockets.own_url,
+            settings.wait,
+            url,
+            token,
+            space_url(),
+        )
         self._announcement = Announcement(known, self._tell, self._url_changed)
         self._keeper: Keeper | None = None
         if sockets.tunnel:

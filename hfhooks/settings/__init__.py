@@ -13,6 +13,7 @@ from hfhooks.errors import UsageError
 from hfhooks.model import values
 from hfhooks.model.events import nearest
 from hfhooks.model.headers import MAX_BODY
+from hfhooks.model.running_server import is_loopback
 from hfhooks.mounts import file_system, is_elsewhere
 from hfhooks.settings.pyproject import Pyproject, nearest_pyproject
 
@@ -256,13 +257,7 @@ def _opened(pyproject: Pyproject | None, in_force: Mapping[str, Any]) -> str | N
 def _is_for_this_machine(name: str, value: Any) -> bool:
     if name == "tunnel":
         return value in ("auto", "none")
-    if name != "host" or value == "localhost":
-        return name == "host"
-    from ipaddress import ip_address  # which few need
-
-    with suppress(ValueError):
-        return ip_address(value).is_loopback
-    return False
+    return name == "host" and is_loopback(value)
 
 
 def _of_environment() -> dict[str, Said]:

@@ -88,6 +88,13 @@ def test_start_up_without_a_secret_says_how_to_set_one(said: Any) -> None:
         assert words in shown
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "127.1"])
+def test_start_up_says_where_other_machines_can_reach_it(said: Any, host: str) -> None:
+    shown = said(Ready(replace(SERVER, host=host)))
+    assert "Other machines in its network can reach it." in shown
+    assert "Only this machine" not in shown
+
+
 def test_start_up_with_a_secret_does_not_nag(said: Any) -> None:
     shown = said(Ready(CLOSED))
     assert "Webhook secret is set." in shown and "WEBHOOK_SECRET" not in shown

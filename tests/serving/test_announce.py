@@ -71,6 +71,8 @@ def test_a_server_is_ready_once_and_leaves_nothing(rig: Rig) -> None:
 
 def test_an_ipv6_address_is_a_url() -> None:
     assert Known("::1", 80, "", 5.0, "", "").local_url == "http://[::1]:80"
+    assert Known("::", 80, "", 5.0, "", "").local_url == "http://[::1]:80"
+    assert Known("0.0.0.0", 80, "", 5.0, "", "").local_url == "http://127.0.0.1:80"
 
 
 def test_in_a_space_the_url_is_that_of_the_space() -> None:
