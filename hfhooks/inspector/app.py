@@ -61,6 +61,9 @@ class Inspector:
         # A page on the internet may have a name that leads to this machine's loopback.
         if request.fields.get("host") not in self._hosts:
             raise Refusal(421, "misdirected")
+        origin = request.fields.get("origin")
+        if origin is not None and origin.removeprefix("http://") not in self._hosts:
+            raise Refusal(403, "forbidden")
         if request.path in (RETRY, PRUNE, CANCEL):
             return await self._change(request)
         if request.path not in ("/", METRICS):

@@ -117,6 +117,20 @@ async def test_by_another_name_nothing_is_told(
     assert (answer.status_code, answer.json()) == (421, {"error": "misdirected"})
 
 
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost:1", ""])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing", "/deliveries/retry?id=1"])
+async def test_the_page_of_a_stranger_is_told_nothing(
+    http: httpx.AsyncClient, origin: str, path: str
+) -> None:
+    answer = await http.get(path, headers=TOKEN | {"origin": origin})
+    assert (answer.status_code, answer.json()) == (403, {"error": "forbidden"})
+
+
+async def test_a_page_of_its_own_is_told(http: httpx.AsyncClient) -> None:
+    origin = f"http://localhost:{http.base_url.port}"
+    assert (await http.get("/metrics", headers={"origin": origin})).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
