@@ -93,6 +93,8 @@ def spelt(character: str) -> str:
     if unicodedata.category(character) not in UNSAFE:
         return character
     number = ord(character)
+    if number > 0xFFFF:
+        return f"\\U{number:08x}"
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 
@@ -220,7 +222,7 @@ class Screen:
             self.line(safe(text, 10_000))
             return
         # What steers a terminal becomes JSON's own escapes: what is shown is the same JSON.
-        shown = "".join(c if c == "\n" else spelt(c).replace("\\x", "\\u00") for c in shown)
+        shown = "".join(c if c == "\n" or spelt(c) == c else json.dumps(c)[1:-1] for c in shown)
         if not (self._rich and self._colours):
             self.line(shown)
             return

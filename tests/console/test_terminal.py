@@ -81,7 +81,9 @@ def test_what_is_in_place_is_for_terminals_alone() -> None:
     [
         ('{"a":1}', '{\n  "a": 1\n}\n'),
         ('{"a": "\\u001b]0;x\\u202e"}', '{\n  "a": "\\u001b]0;x\\u202e"\n}\n'),
+        ('"\\udb40\\udc41\\u007f"', '"\\udb40\\udc41\\u007f"\n'),
         ("no JSON \x1b[2J", "no JSON \\x1b[2J\n"),
+        ("no JSON \U000e0041", "no JSON \\U000e0041\n"),
     ],
 )
 def test_an_answer_is_shown_as_it_is_and_inert(
