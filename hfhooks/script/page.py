@@ -90,10 +90,20 @@ def _protecting_calls(file: str) -> Iterator[tuple[str, int]]:
             continue
         if node.func.attr not in ("launch", "run"):
             continue
-        for given in node.keywords:
-            is_none = isinstance(given.value, ast.Constant) and given.value.value is None
-            if given.arg in PROTECTING and not is_none:
-                yield given.arg, node.lineno
+        given = [*zip(ORDER, node.args, strict=False), *((k.arg, k.value) for k in node.keywords)]
+        for name, value in given:
+            is_none = isinstance(value, ast.Constant) and value.value is None
+            if name in PROTECTING and not is_none:
+                yield name, node.lineno
+            if name is None and node.func.attr == "launch":  # **options: their names are known
+                yield from ((each, node.lineno) for each in PROTECTING if each in _words_of(tree))
+
+
+def _words_of(tree: ast.AST) -> set[object]:
+    """Return the texts in a script, and the names that it gives to arguments."""
+    nodes = list(ast.walk(tree))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return texts | {node.arg for node in nodes if isinstance(node, ast.keyword)}
 
 
 def _taken_by(ui: object) -> frozenset[str]:

@@ -70,6 +70,16 @@ def test_a_page_that_only_a_call_that_is_not_made_protects_is_not_served(
         check_is_reached(str(path))
 
 
+@pytest.mark.parametrize(
+    "argument",
+    ["None, None, None, None, 40, secret", '**{"auth": secret}', "**dict(auth=secret)"],
+)
+def test_what_protects_is_found_however_it_is_given(script: Script, argument: str) -> None:
+    path = script(GUARDED.format(argument=argument))
+    with pytest.raises(EndpointError, match=r"app\.py:3: launch\(auth=\.\.\.\) is not called"):
+        check_is_reached(str(path))
+
+
 @pytest.mark.parametrize("argument", ["", "share=True", "auth=None", "**options"])
 def test_a_call_that_protects_nothing_need_not_be_made(script: Script, argument: str) -> None:
     check_is_reached(str(script(GUARDED.format(argument=argument))))
