@@ -139,7 +139,7 @@ class Quarantine:
             self._has_said = True
             self._tell(
                 Note(
-                    f"no second worker can be had for what ran when one died: {error} It runs "
-                    "when nothing else does."
+                    "what ran when a worker died runs again when nothing else does, as no second "
+                    f"worker can be had: {error}"
                 )
             )

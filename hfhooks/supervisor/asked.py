@@ -10,7 +10,7 @@ from hfhooks.model.delivery import Claim
 from hfhooks.model.ending import CRASHED, CUT_OFF, INTERRUPTED, LOST, Ending, failed_by
 from hfhooks.worker.frames import Frame, ending_from
 
-__all__ = ["MOST_NAMED", "Amend", "Asked", "Call"]
+__all__ = ["Amend", "Asked", "Call"]
 
 Amend: TypeAlias = Callable[[int, int, str | None, str], None]
 """Hears how ended what an attempt left to be done after its answer; see `Outcomes.amend`."""
@@ -27,6 +27,8 @@ class Call:
     is_given_up: bool = False
     """Nobody waits for its outcome any more."""
     started: float = field(default_factory=time.monotonic)
+    is_answered: bool = False
+    """It goes on with what it has left to be done after its answer."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,8 @@ class Call:
         return f"{self.claim.delivery.endpoint} #{self.claim.id}"
 
     def __str__(self) -> str:
-        return f"{self.name}, {_how_long(time.monotonic() - self.started)}"
+        after = ", after its answer" if self.is_answered else ""
+        return f"{self.name}, {_how_long(time.monotonic() - self.started)}{after}"
 
 
 class Asked:
@@ -44,13 +47,23 @@ class Asked:
         self._amend = amend
         self._calls: dict[int, Call] = {}
         self._number = 0
-        self._pending: set[tuple[int, int]] = set()
+        self._pending: dict[tuple[int, int], Call] = {}
         """Those that have left something to be done, by delivery and number of the attempt."""
 
     @property
     def calls(self) -> list[Call]:
         """Those whose outcome somebody waits for."""
         return [call for call in self._calls.values() if not call.is_given_up]
+
+    @property
+    def going_on(self) -> list[Call]:
+        """These, and those that have left something to be done after their answers."""
+        return [*self.calls, *self._pending.values()]
+
+    @property
+    def names(self) -> str:
+        """Of all whose handlers have not ended, such as `train #12, train #13`."""
+        return _named({call.name for call in self._calls.values()})
 
     @property
     def given_up(self) -> list[Call]:
@@ -85,14 +98,15 @@ class Asked:
         ending = ending_from(frame)
         if call := self._calls.pop(frame.number, None):
             if ending.pending_after:
-                self._pending.add((call.claim.id, call.claim.number))
+                call.is_answered = True
+                self._pending[call.claim.id, call.claim.number] = call
             call.ended(ending)
 
     def late(self, said: dict[str, Any]) -> None:
         """Hear of what a call has left to be done. Raises `KeyError`."""
         id, number, error = said["id"], said["attempt"], said["error"]
         if error is not None or (id, number) in self._pending:  # else it has failed before
-            self._pending.discard((id, number))
+            self._pending.pop((id, number), None)
             self._amend(id, number, error, "raised")
 
     def fail(self, number: int, fault: Fault) -> None:
@@ -110,7 +124,7 @@ class Asked:
 
     def cut_off(self, kind: str) -> None:
         """Tell that nothing more comes of what was left to be done, and why."""
-        pending, self._pending = self._pending, set()
+        pending, self._pending = self._pending, {}
         for id, number in sorted(pending):
             self._amend(id, number, CUT_OFF[kind], "interrupted")
 
@@ -119,11 +133,14 @@ def _reason(why: str | None, call: Call, all: list[Call]) -> bytes:
     if why is None:
         return b""
     text = f"The worker {why} while this handler ran"
-    if others := sorted({each.name for each in all if each is not call}):
-        text += f" beside {', '.join(others[:MOST_NAMED])}"
-        text += f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        text += "; it runs again in a worker of its own"
+    if others := {each.name for each in all if each is not call}:
+        text += f" beside {_named(others)}; it runs again in a worker of its own"
     return f"{text}.".encode()
+
+
+def _named(names: set[str]) -> str:
+    first = ", ".join(sorted(names)[:MOST_NAMED])
+    return f"{first} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else first
 
 
 def _how_long(seconds: float) -> str:

@@ -103,6 +103,8 @@ class Worker:
         """It is ended on purpose."""
         self._why: str | None = None
         """Why we have killed it, where nobody else knows."""
+        self._ran = ""
+        """What ran in it when it ended."""
         self._loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[Frame] = self._loop.create_future()
         self._served = asyncio.Event()
@@ -125,6 +127,11 @@ class Worker:
     @property
     def takes_more(self) -> bool:
         return not (self.is_gone or self.worn_out.is_set() or self._is_interrupted)
+
+    @property
+    def is_done(self) -> bool:
+        """It was told to end, and all that it had begun is over."""
+        return self._served.is_set()
 
     @property
     def pid(self) -> int:
@@ -183,9 +190,9 @@ class Worker:
         self._process.kill()
 
     async def ended(self) -> str:
-        """Return how it ended, when it has."""
+        """Return how it ended, and while what ran, when it has."""
         code = await asyncio.shield(self._exit_code)
-        return self._why or _how(code)
+        return f"{self._why or _how(code)}{self._ran}"
 
     async def stop(self, grace: float) -> None:
         """End it; handlers and their background tasks get this many seconds."""
@@ -244,6 +251,8 @@ class Worker:
             self._link.read()  # its last words
             self._link.close()
         finally:
+            if self.asked.names and not self.asked.is_in_vain:
+                self._ran = f" while {self.asked.names} ran"
             self._exit_code.set_result(code)
             self.asked.end_all(None if self._is_interrupted else self._why or _how(code))
             self.asked.cut_off(INTERRUPTED if self._is_interrupted else CRASHED)

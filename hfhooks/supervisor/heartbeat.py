@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hfhooks.supervisor.asked import MOST_NAMED
 from hfhooks.supervisor.child import Worker
 
 __all__ = ["PING_EVERY", "how_it_ends"]
@@ -34,11 +33,8 @@ async def how_it_ends(
         if ended.done():
             return ended.result()
         asking.result()
-        silence = f"did not answer for {MOST_SILENCE * ping_every:g} s"
-        names = ", ".join(call.name for call in worker.asked.calls[:MOST_NAMED])
-        worker.kill(silence)
-        await ended
-        return f"{silence} while {names} ran" if names else silence
+        worker.kill(f"did not answer for {MOST_SILENCE * ping_every:g} s")
+        return await ended
     finally:
         for each in first:
             each.cancel()

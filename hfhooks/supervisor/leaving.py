@@ -37,12 +37,15 @@ class Leaving:
     def workers(self) -> list[Worker]:
         return list(self._seen_off)
 
-    def add(self, worker: Worker) -> None:
-        """Have a worker end when what it has begun is over, which may take for ever."""
+    def add(self, worker: Worker, where: str) -> None:
+        """Have a worker end when what it has begun is over, which may take for ever.
+
+        `where` is what a person knows it by.
+        """
         leaving = self._tasks.one("a worker that leaves", self._see_off(worker))
         self._seen_off[worker] = leaving
         leaving.add_done_callback(lambda _: self._seen_off.pop(worker, None))
-        asyncio.get_running_loop().call_later(SOON, self._say, worker)
+        asyncio.get_running_loop().call_later(SOON, self._say, worker, where)
         while len(self._seen_off) > MOST:
             self._end_one()
 
@@ -68,26 +71,28 @@ class Leaving:
             raise
         finally:
             ending.cancel()
+        if not worker.is_done:
+            self._note(Note(f"an earlier worker {await worker.ended()}."))
         self._left()
 
-    def _say(self, worker: Worker) -> None:
+    def _say(self, worker: Worker, where: str) -> None:
         """Say once what a worker still does, that another has replaced."""
         if worker not in self._seen_off:
             return
-        if calls := worker.asked.calls:
+        if calls := worker.asked.going_on:
             still_run = "handler still runs" if len(calls) == 1 else "handlers still run"
             names = "; ".join(map(str, calls))
-            self._note(Note(f"{len(calls)} {still_run} in the version before: {names}"))
+            self._note(Note(f"{len(calls)} {still_run} in {where}: {names}"))
         elif worker.left_behind:
             left = "; ".join(worker.left_behind)
-            self._note(Note(f"the version before goes on with what handlers left behind: {left}"))
+            self._note(Note(f"{where} goes on with what handlers left behind: {left}"))
 
     def _end_one(self) -> None:
         """End the worker whose longest handler began last: what it loses is least."""
         latest = max(self._seen_off, key=_begun)
-        names = "; ".join(str(call) for call in latest.asked.calls) or "nothing that is known"
+        ran = [*map(str, latest.asked.going_on), *latest.left_behind] or ["nothing that is known"]
         self._note(
-            Note(f"too many earlier versions still run: one was ended ({names}), to run again.")
+            Note(f"too many earlier versions still run: one was ended, with {'; '.join(ran)}.")
         )
         self._seen_off.pop(latest).cancel()
         self.end(latest)
@@ -101,4 +106,4 @@ async def _end(worker: Worker, grace: float) -> None:
 
 
 def _begun(worker: Worker) -> float:
-    return min((call.started for call in worker.asked.calls), default=inf)
+    return min((call.started for call in worker.asked.going_on), default=inf)

@@ -36,7 +36,6 @@ HELD = (
     "a version before still runs handlers, and may hold what this one needs: it is tried again "
     "when that has left."
 )
-WORN_OUT = "the worker can take nothing more; starting another, while it ends what it has begun."
 CHECK_AFTER = 1.0
 """Seconds after a load at which the files are looked at again."""
 
@@ -179,7 +178,7 @@ class Supervisor:
             if worker.is_gone:
                 self._host.tell(Note(f"the worker in quarantine {await worker.ended()}."))
             else:
-                self._leaving.add(worker)
+                self._leaving.add(worker, "the worker in quarantine")
 
     def _spawned(self, process: Spawned) -> Worker:
         return Worker(process, self._host.amend, lambda text: self._host.tell(Note(text)))
@@ -278,7 +277,7 @@ class Supervisor:
             self._guard.cancel()
         self._guard = self._tasks.core("watching the worker", self._replace_when_lost(worker))
         if old:
-            self._leaving.add(old)
+            self._leaving.add(old, "the version before" if is_new else "the worker before")
         if self._first and not self._first.done():
             self._first.set_result(None)
             self._has_started = True
@@ -317,15 +316,21 @@ class Supervisor:
 
     async def _replace_when_lost(self, worker: Worker) -> None:
         started = time.monotonic()
+        another = "; starting another"
 
         def replace() -> None:
+            nonlocal another
             self._wanted.set()
-            self._host.tell(Note(WORN_OUT))
+            names = ", ".join(call.name for call in worker.asked.given_up)
+            why = f", as {names} went on after it was given up" if names else ""
+            begun = "while it ends what it has begun"
+            self._host.tell(Note(f"the worker can take nothing more{why}{another}, {begun}."))
+            another = ""
 
         how = await how_it_ends(worker, self._options.ping_every, replace)
         self.worker = None
         self._host.lose()
-        self._host.tell(Note(f"the worker {how}; starting another."))
+        self._host.tell(Note(f"the worker {how}{another}."))
         lived_well = time.monotonic() - started > LIVED_WELL
         self._pause = 0.0 if lived_well else _longer(self._pause)
         await asyncio.sleep(self._pause)

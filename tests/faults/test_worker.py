@@ -106,7 +106,7 @@ def test_a_worker_that_cannot_hear_or_say_anything_is_replaced(breaks: Breaks, s
     worker.strike()
     assert worker.post() == (202, "queued")
     worker.says(ENDS)
-    worker.says("the worker exited with code 1; starting another.")
+    worker.says("the worker exited with code 1 while quick #1 ran; starting another.")
     worker.heal()
     worker.succeeds("quick")
     assert worker.is_replaced

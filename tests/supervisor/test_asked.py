@@ -39,6 +39,17 @@ def test_what_is_left_is_told_once(rig: Rig) -> None:
     assert rig.late == [(7, 1, None, "raised")]
 
 
+def test_what_is_left_goes_on_by_its_name(rig: Rig) -> None:
+    rig.ask(8)
+    rig.asked.answered(of_ending(rig.ask(7), PENDING))
+    assert [str(call) for call in rig.asked.going_on] == [
+        "train #8, 0 s",
+        "train #7, 0 s, after its answer",
+    ]
+    rig.say(7, None)
+    assert [call.name for call in rig.asked.going_on] == ["train #8"]
+
+
 def test_what_has_failed_is_not_done_as_well(rig: Rig) -> None:
     rig.asked.answered(of_ending(rig.ask(7), PENDING))
     for error in ("Traceback", None):

@@ -433,6 +433,29 @@ async def test_what_an_old_worker_still_runs_is_said(watch: Any, script: Script)
     assert re.fullmatch(r"1 handler still runs in the version before: a #12, \d s", note)
 
 
+async def test_an_old_worker_that_dies_is_said_with_what_ran_in_it(
+    watch: Any, script: Script
+) -> None:
+    watched = watch(script(HANGS), reload=True)
+    worker, _ = await watched.start()
+    endings = [asked(worker, id=12), asked(worker, id=13)]
+    script(versioned(2))
+    await watched.next()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert {(await ending).kind for ending in endings} == {"lost"}
+    died = "an earlier worker was ended by signal 9 (SIGKILL) while a #12, a #13 ran."
+    await until(lambda: died in watched.notes)
+
+
+async def test_who_ends_a_worker_in_quarantine_is_named(watch: Any, script: Script) -> None:
+    watched = watch(script(HANDLER.replace("return 'a'", "__import__('os')._exit(3)")))
+    await watched.start()
+    async with watched.supervisor.isolated() as isolated:
+        await asked(isolated, id=12)
+        await until(lambda: isolated.is_gone)
+    assert watched.notes == ["the worker in quarantine exited with code 3 while a #12 ran."]
+
+
 async def test_a_new_version_waits_for_what_an_old_one_holds(
     watch: Any, script: Script, tmp_path: Path
 ) -> None:
