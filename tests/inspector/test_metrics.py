@@ -92,5 +92,5 @@ def test_without_a_tunnel_there_is_nothing_to_say_of_it() -> None:
 
 def test_what_runs_for_very_long_is_named() -> None:
     found = read(Metrics(), NOW._replace(long=[("train", 12, 700.5)]))
-    assert found["hfhooks_long_handler_seconds", ("train", "12")] == 700.5
+    assert found["hfhooks_long_handler_seconds", ("12", "train")] == 700.5
     assert not any(name == "hfhooks_long_handler_seconds" for name, _ in read(Metrics()))
