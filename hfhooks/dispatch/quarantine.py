@@ -15,7 +15,7 @@ from hfhooks.tasks import Tasks
 __all__ = ["Isolated", "Quarantine"]
 
 AGAIN_AFTER = 1.0
-"""Seconds after which is begun again after a fault of ours."""
+"""Seconds after which is begun again where it has not gone well: what was short may be there."""
 Isolated: TypeAlias = Callable[[], AbstractAsyncContextManager[Worker]]
 """Gives a worker of its own, with what is served now. Raises `HfhooksError` where it cannot."""
 
@@ -52,6 +52,8 @@ class Quarantine:
         self._is_open = False
         self._running: int | None = None
         """The suspect that is run."""
+        self._pause = 0.0
+        """Seconds before the next ones."""
         self._has_said = False
 
     async def open(self) -> None:
@@ -90,14 +92,14 @@ class Quarantine:
             self._task.cancel()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        has_failed = not task.cancelled() and task.exception() is not None
-        asyncio.get_running_loop().call_later(AGAIN_AFTER * has_failed, self._over)
+        asyncio.get_running_loop().call_later(self._pause, self._over)
 
     def _over(self) -> None:
         self._task = None
         self._ended()
 
     async def _run(self) -> None:
+        self._pause = AGAIN_AFTER
         with suppress(JournalError):  # whoever minds its condition does what is to be done
             try:
                 if self.isolated is None:
@@ -107,6 +109,7 @@ class Quarantine:
                     current = self._shared()
                     while await self._run_one(worker) and self._shared() is current:
                         pass
+                    self._pause = 0.0 if worker.takes_more else AGAIN_AFTER
             except HfhooksError as error:
                 if isinstance(error, JournalError):
                     raise
