@@ -104,6 +104,7 @@ class Quarantine:
             try:
                 if self.isolated is None:
                     await self._run_in_shared()
+                    self._pause = 0.0
                     return
                 async with self.isolated() as worker:
                     current = self._shared()

@@ -50,6 +50,8 @@ CANCELLED_WITHIN = 1.0
 """Seconds that a handler gets to end which was given up."""
 LEAVE_WITHIN = 1.5
 """Seconds that a worker gets to leave when it has nothing more to do."""
+LEAVE_LATER = 30.0
+"""The same where nobody waits for that: what is killed takes with it what handlers have started."""
 
 
 class WorkerDied(LoadError):
@@ -107,8 +109,9 @@ class Worker:
         """What ran in it when it ended."""
         self._loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[Frame] = self._loop.create_future()
-        self._served = asyncio.Event()
-        self._steps = {PRELOADED: self.is_warm, SERVED: self._served}
+        self.served = asyncio.Event()
+        """It was told to end, and all that it had begun is over."""
+        self._steps = {PRELOADED: self.is_warm, SERVED: self.served}
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
         process.note()
         try:
@@ -127,11 +130,6 @@ class Worker:
     @property
     def takes_more(self) -> bool:
         return not (self.is_gone or self.worn_out.is_set() or self._is_interrupted)
-
-    @property
-    def is_done(self) -> bool:
-        """It was told to end, and all that it had begun is over."""
-        return self._served.is_set()
 
     @property
     def pid(self) -> int:
@@ -199,17 +197,17 @@ class Worker:
         self._process.may_leave = True
         self._link.send(Frame(STOP))
         ended = asyncio.ensure_future(self.ended())
-        served = asyncio.ensure_future(self._served.wait())
+        served = asyncio.ensure_future(self.served.wait())
         first: set[asyncio.Future[Any]] = {ended, served}
         await asyncio.wait(first, timeout=max(grace, 0), return_when=asyncio.FIRST_COMPLETED)
         served.cancel()
         self._is_interrupted = True
-        if not (self._served.is_set() or ended.done()):
+        if not (self.served.is_set() or ended.done()):
             self._process.terminate()
             self.asked.end_all(None)
             if self.left_behind:
                 self._noted(f"cut off, as handlers left it behind: {'; '.join(self.left_behind)}.")
-        await asyncio.wait({ended}, timeout=LEAVE_WITHIN)
+        await asyncio.wait({ended}, timeout=LEAVE_LATER if grace == inf else LEAVE_WITHIN)
         if not ended.done():
             self._process.kill()
         await ended

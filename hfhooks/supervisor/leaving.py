@@ -71,7 +71,7 @@ class Leaving:
             raise
         finally:
             ending.cancel()
-        if not worker.is_done:
+        if not worker.served.is_set():
             self._note(Note(f"an earlier worker {await worker.ended()}."))
         self._left()
 

@@ -49,8 +49,8 @@ RATE = 20
 SENDERS = 4
 SIZES = (10, 3_000, 20_000)
 """Of what a body has beside the payload."""
-MOST_KEPT = 5_000
-"""Finished deliveries, so that some are forgotten; none before LOOK_EVERY is over."""
+KEEP_ALL = ("--keep-deliveries", "1000000", "--keep-mib", "100000")
+"""Or what has ended late is deleted before the next look."""
 LOOK_EVERY = 5.0
 """Seconds from one look into the journal to the next."""
 BLOW_EVERY = 5.0
@@ -249,7 +249,7 @@ class Soak:
         (self._folder / "app.py").write_text(text)
 
     def _start(self) -> Victim:
-        options = ("--reload", "--grace", "5", "--keep-deliveries", str(MOST_KEPT))
+        options = ("--reload", "--grace", "5", *KEEP_ALL)
         wait = self._chance.choice(WAITS)
         server = Victim(self._folder, COMMAND, wait, *options, port=self._port)
         # A script that is broken at the start is said instead of `ready`.

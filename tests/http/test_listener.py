@@ -495,10 +495,19 @@ async def test_a_new_connection_takes_the_place_of_one_that_rests() -> None:
         assert await busy.status() == 200
 
 
+async def read() -> None:
+    """Let the listener accept what has connected, and read what was sent."""
+    for _ in range(10):
+        await polled()
+
+
 @pytest.mark.parametrize("begun", [b"P", post(b"1")[:-1]], ids=["in a head", "in a body"])
 async def test_where_none_rests_the_one_that_takes_longest_gives_way(begun: bytes) -> None:
     async with serving(most_connections=2, read_within=30) as rig:
-        slow, younger = await rig.connect(begun), await rig.connect(post(b"2")[:-1])
+        slow = await rig.connect(begun)
+        await read()
+        younger = await rig.connect(post(b"2")[:-1])
+        await read()
         newcomer = await rig.connect(post(b"3"))
         assert await newcomer.status() == 200
         assert await slow.rest() == b""
@@ -539,7 +548,10 @@ def address(monkeypatch: pytest.MonkeyPatch) -> str:
 
 async def test_another_machine_has_no_more_than_its_share(address: str) -> None:
     async with serving(host=address, most_connections=4, read_within=30) as rig:
-        ours = [await rig.connect(post(b"1")[:-1]) for _ in range(3)]
+        ours = []
+        for _ in range(3):
+            ours.append(await rig.connect(post(b"1")[:-1]))
+            await read()
         assert rig.listener.connections == 2
         assert await ours[0].rest() == b""
         for sender in ours[1:]:

@@ -65,7 +65,7 @@ class Site:
     def group(self, pid: int, number: int | None = None) -> list[int]:
         """Return what runs of a worker's group, once there is so much."""
         if number is not None:
-            wait_until(lambda: len(self.group(pid)) == number)
+            wait_until(lambda: len(self.group(pid)) == number, timeout=40)
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
