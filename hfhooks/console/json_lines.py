@@ -38,10 +38,10 @@ class JsonLines:
 def line_of(happening: Happening) -> Mapping[str, Any] | None:
     """Return the line that tells it, None where programs are told nothing."""
     match happening:
-        case Ready(server):
-            return {"type": "ready", **views.server(server)}
         case Finished():
             return _finished(happening)
+        case Ready(server):
+            return {"type": "ready", **views.server(server)}
         case Ignored(id, delivery):
             return _delivery(id, delivery, "ignored", 200, 200)
         case Duplicate(id, delivery):

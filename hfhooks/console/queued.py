@@ -1,6 +1,7 @@
 """Output that waits for its reader in a bounded queue, and keeps nobody else waiting."""
 
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable
 from select import select
@@ -24,6 +25,8 @@ ATOMIC = 4096
 class QueuedStream:
     """Takes text at once, and writes it to a stream in a thread of its own.
 
+    What a pipe has room for is written without the thread, which would cost more than that.
+
     Where nobody reads, the first of what waits and the newest are kept. What is lost between them
     is counted, and said there; of a stream of `data`, whose readers expect nothing else, on
     another stream.
@@ -38,6 +41,10 @@ class QueuedStream:
         self._lost = 0
         """Lines that were to stand between these."""
         self._is_closing = False
+        self._is_writing = False
+        """The thread has something to write."""
+        self._never_waits = _is_pipe(stream)
+        """A write can be told not to wait for the reader."""
         self._changed = Condition()  # whose lock a thread that has it may take again
         self._thread = Thread(target=self._work, name="hfhooks-output", daemon=True)
         self._thread.start()
@@ -46,8 +53,9 @@ class QueuedStream:
         """Have a text written, before long and after the others."""
         if text:
             with self._changed:
-                self._put(text)
-                self._changed.notify()
+                if not self._is_written(text):
+                    self._put(text)
+                    self._changed.notify()
         return len(text)
 
     def flush(self) -> None:
@@ -59,6 +67,22 @@ class QueuedStream:
             self._is_closing = True
             self._changed.notify()
         self._thread.join(LAST)
+
+    def _is_written(self, text: str) -> bool:
+        """Write a text if nothing waits, and this need not; tell whether it is written."""
+        if not self._never_waits or self._first or self._is_writing or self._is_closing:
+            return False
+        piece = self._encoded(text)
+        if len(piece) > ATOMIC:
+            return False
+        try:
+            os.pwritev(self._stream.fileno(), [piece], -1, os.RWF_NOWAIT)
+        except BlockingIOError:  # it is full
+            return False
+        except (OSError, ValueError):  # an old Linux, or nobody reads: the thread will see
+            self._never_waits = False
+            return False
+        return True
 
     def _put(self, text: str) -> None:
         if not self._newest and self._first_size < self._half:
@@ -85,7 +109,7 @@ class QueuedStream:
         """Write texts, as many together as nobody else's come between."""
         piece = b""
         for text in texts:
-            encoded = text.encode(self._stream.encoding, "backslashreplace")
+            encoded = self._encoded(text)
             if piece and len(piece) + len(encoded) > ATOMIC:
                 self._write_all(piece)
                 piece = b""
@@ -100,15 +124,20 @@ class QueuedStream:
             except BlockingIOError:  # somebody who has it too does not want to wait
                 select([], [number], [])
 
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self._stream.encoding, "backslashreplace")
+
     def _taken(self) -> list[str]:
         """Wait for what is to be written, and take it; nothing at the end."""
         with self._changed:
+            self._is_writing = False
             while not (self._first or self._is_closing):
                 self._changed.wait()
             lost = [f"… {self._lost} {self._what} not shown\n"] if self._lost else []
             before, newest = self._first, self._newest
             self._first, self._newest = [], deque()
             self._first_size = self._newest_size = self._lost = 0
+            self._is_writing = True
         if self._notes:
             self._notes.write("".join(lost))
             return [*before, *newest]
@@ -116,6 +145,15 @@ class QueuedStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    """Tell whether a stream is a pipe, on a system where a write can be told not to wait."""
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is no file
+        return False
+    return is_pipe and hasattr(os, "RWF_NOWAIT")
 
 
 def _lines_of(texts: Iterable[str]) -> int:

@@ -56,6 +56,10 @@ class Notes:
 
     def __call__(self, happening: Happening) -> None:
         match happening:
+            case Finished(attempt=attempt):
+                if attempt.error:
+                    lines = attempt.error.rstrip().splitlines()
+                    say_trace(self._screen, lines if self._verbose else users_lines(lines))
             case Note(text) | Refused(hint=str(text)):
                 say_note(self._screen, text)
             case Progress(text):
@@ -71,9 +75,6 @@ class Notes:
             case TunnelDown(_, why):
                 text = f"no public URL for now: {why.rstrip('.')}. Trying again."
                 say_note(self._screen, text)
-            case Finished(attempt=attempt) if attempt.error:
-                lines = attempt.error.rstrip().splitlines()
-                say_trace(self._screen, lines if self._verbose else users_lines(lines))
 
     def _progress(self, text: str) -> None:
         """Say how far something is; on a terminal a percentage stays in place."""

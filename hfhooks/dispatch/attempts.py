@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from hfhooks.model.delivery import Claim
@@ -86,7 +87,7 @@ class Attempts:
         running.worker.attempt(
             running.claim,
             endpoint.secrets[0] if endpoint.secrets else None,
-            lambda ending: self.leave(running, ending),
+            partial(self.leave, running),
         )
 
     @property

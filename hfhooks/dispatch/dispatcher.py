@@ -53,10 +53,10 @@ class Dispatcher:
         self._now, self._clock = now, clock
         self._worker: Worker | None = None
         self._lanes = Lanes()
-        self.attempts = Attempts(lambda *ended: self.outcomes.ended(*ended), self._left)
         self.outcomes = Outcomes(
-            journal, tell, tasks, self.attempts.over, again_after=again_after, chance=chance
+            journal, tell, tasks, self._over, again_after=again_after, chance=chance
         )
+        self.attempts = Attempts(self.outcomes.ended, self._left)
         self.quarantine = Quarantine(
             journal,
             tasks,
@@ -203,6 +203,9 @@ class Dispatcher:
             self._tasks.report(fault)
             self.attempts.leave(running, failed_by(fault))
         return True
+
+    async def _over(self, id: int) -> None:
+        await self.attempts.over(id)
 
     def _left(self, running: Running) -> None:
         self._lanes.ended(running.claim, self._clock(), running.duration)

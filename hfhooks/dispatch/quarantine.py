@@ -78,9 +78,10 @@ class Quarantine:
 
     def left(self, id: int) -> None:
         """Hear that the handler of a delivery runs no more."""
-        if id == self._running:
-            self._running = None
-        self.changed()
+        if self._task:
+            if id == self._running:
+                self._running = None
+            self.changed()
 
     def changed(self) -> None:
         """Hear that there is another worker."""

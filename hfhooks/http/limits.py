@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 
 from hfhooks.errors import StartError
 from hfhooks.model.headers import MAX_BODY, SECRET_HEADER
@@ -116,7 +117,7 @@ def check_head(
     """
     if len(target) > LONGEST_TARGET:
         raise Refusal(414, "target_too_long")
-    if len(headers) > MOST_FIELDS or sum([len(n) + len(v) for n, v in headers]) > MOST_HEAD:
+    if len(headers) > MOST_FIELDS or sum(map(len, chain.from_iterable(headers))) > MOST_HEAD:
         raise Refusal(431, "head_too_big")
     # An absolute target, or another host, may mean another server to whoever stands before us.
     host = fields.get("host")

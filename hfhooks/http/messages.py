@@ -199,10 +199,10 @@ class Request:
 
     def forget(self) -> None:
         """Hold the body no longer."""
-        if self._room:
+        if self._size and self._room:
             self._room.held -= self._size
-        self._size = 0
-        self._body = b""
+            self._size = 0
+            self._body = b""
 
 
 def refused(refusal: Refusal) -> Answer:

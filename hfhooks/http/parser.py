@@ -67,6 +67,8 @@ class Parser:
         """What is held, and how much of it is taken apart."""
         self._last = b""
         """The end of what came before, while that may be a part of how a head ends."""
+        self._fields: list[tuple[bytes, bytes]] = []
+        """Of a head, or else trailers, which nobody needs and nobody has checked."""
         self._length: int | None = None
         """Bytes of a body that are still to come, where its sender has said how many."""
         self._unread = 0
@@ -149,11 +151,16 @@ class Parser:
             if events and events[-1] is END:
                 return False
             self._fail("bad_request", 400)
-        if self.state in (State.RESTING, State.HEAD) and self._unread > MOST_UNCHECKED:
-            self._fail("head_too_big", 431)  # blank lines may come before one
-        elif self.state is State.BODY and self._unread > MOST_HEAD + len(part):
-            self._fail("head_too_big", 431)  # trailers, or what describes chunks
+        if self._unread > MOST_HEAD and self._is_too_much(len(part)):
+            self._fail("head_too_big", 431)
         return True
+
+    def _is_too_much(self, came: int) -> bool:
+        """Tell whether more than may come is no part of a body, with so many bytes just now."""
+        if self.state is State.BODY:
+            return self._unread > MOST_HEAD + came  # trailers, or what describes chunks
+        # Blank lines may come before a head.
+        return self.state is not State.DEAF and self._unread > MOST_UNCHECKED
 
     def _fail(self, word: str, status: int) -> None:
         self.become_deaf()
@@ -164,24 +171,28 @@ class Parser:
             raise _Followed
         self.state, self._unread = State.HEAD, 0
         self._target = b""
-        self._headers: list[tuple[str, str]] = []
+        self._fields = []
 
     def on_url(self, target: bytes) -> None:
         self._target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.state is State.HEAD:  # a trailer is what nobody needs, and nobody has checked
-            text = value.decode("latin-1").strip(" \t")  # RFC 9112, 5; httptools leaves the end
-            self._headers.append((name.decode("latin-1").lower(), text))
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.state, self._unread = State.BODY, 0
         parser = self._parser
         method, version = parser.get_method().decode("latin-1"), parser.get_http_version()
-        request = Request(method, self._target, self._headers, version)
+        headers = [
+            # RFC 9112, 5; httptools leaves the end
+            (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t"))
+            for name, value in self._fields
+        ]
+        self._fields = []
+        request = Request(method, self._target, headers, version)
         request.upgrades = parser.should_upgrade()
         try:
-            check_head(version, self._target, request.fields, self._headers)
+            check_head(version, self._target, request.fields, headers)
             if request.upgrades and request.has_body:  # the parser would not read it
                 raise Refusal(400, "bad_request")
             request.stays = parser.should_keep_alive() and version == "1.1"

@@ -4,7 +4,7 @@ Counting is cheap and imports nothing; prometheus-client is imported when somebo
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -72,7 +72,7 @@ class Metrics:
         """By HTTP status."""
         self.reloads: Counter[str] = Counter()
         """By whether the new version runs: `true` or `false`."""
-        self.durations: dict[str, Durations] = {}
+        self.durations: defaultdict[str, Durations] = defaultdict(Durations)
         """By endpoint."""
 
     def __call__(self, happening: Happening) -> None:
@@ -80,8 +80,7 @@ class Metrics:
             case Finished(delivery=delivery, attempt=attempt, status=status, is_amended=is_amended):
                 self.deliveries[delivery.endpoint, status] += 1
                 if not is_amended:
-                    durations = self.durations.setdefault(delivery.endpoint, Durations())
-                    durations.add(attempt.duration)
+                    self.durations[delivery.endpoint].add(attempt.duration)
             case Ignored(delivery=delivery):
                 self.deliveries[delivery.endpoint, "ignored"] += 1
             case Duplicate(delivery=delivery):

@@ -61,7 +61,7 @@ class Backlog:
     def add(self, id: int, endpoint: str, size: int) -> None:
         """Count a delivery, once."""
         if id not in self._each:
-            share = self._share(endpoint)
+            share = self._shares.get(endpoint) or self._share(endpoint)
             self._each[id] = share, size
             share.number += 1
             share.size += size
@@ -80,7 +80,7 @@ class Backlog:
 
         Where there is too much in all, that is so for the endpoint that has the most of it.
         """
-        limits, share = self._limits, self._share(endpoint)
+        limits, share = self._limits, self._shares.get(endpoint) or self._share(endpoint)
         if share.number >= limits.each:
             return BacklogFull(f"{limits.each} deliveries wait for the handler of {endpoint}.")
         if len(self._each) < limits.all and self._size + size <= limits.size:

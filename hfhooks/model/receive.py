@@ -56,7 +56,7 @@ def receive(
         payload = {}
     mismatch = endpoint.filter.mismatch(payload)
     event = event_of(payload)
-    webhook_id = _first(headers, "webhook-id")
+    webhook_id = dict(reversed(headers)).get("webhook-id")  # the first, if there are two
     delivery = Recorded(
         endpoint=endpoint.name,
         received_at=received_at,
@@ -82,14 +82,7 @@ def without_secret(query: str) -> str:
 
 def _is_id(text: str | None) -> bool:
     """Tell whether this may be recorded as a webhook's id: no secret is one."""
-    return text is not None and bool(WEBHOOK_ID.fullmatch(text)) and redact.header(text) == text
-
-
-def _first(headers: Sequence[tuple[str, str]], wanted: str) -> str | None:
-    for name, value in headers:
-        if name == wanted:
-            return value
-    return None
+    return text is not None and bool(WEBHOOK_ID.fullmatch(text)) and redact(text) == text
 
 
 def _payload(body: bytes, most_parts: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from hfhooks.errors import Fault
@@ -24,9 +24,9 @@ class Call:
 
     claim: Claim
     ended: Callable[[Ending], None]
+    started: float
     is_given_up: bool = False
     """Nobody waits for its outcome any more."""
-    started: float = field(default_factory=time.monotonic)
     is_answered: bool = False
     """It goes on with what it has left to be done after its answer."""
 
@@ -73,7 +73,7 @@ class Asked:
     def add(self, claim: Claim, ended: Callable[[Ending], None]) -> int:
         """Note a call; return its number."""
         self._number += 1
-        self._calls[self._number] = Call(claim, ended)
+        self._calls[self._number] = Call(claim, ended, time.monotonic())
         return self._number
 
     def give_up(self, id: int) -> int | None:

@@ -80,6 +80,8 @@ class Worker:
         self.is_warm = asyncio.Event()
         self.is_alive = True
         """It has answered the last question."""
+        self.takes_more = True
+        """It calls what it is given; see `dispatch.attempts.Worker`."""
         self.site: Site | None = None
         """What it serves beside endpoints, once it has loaded them."""
         self.asked = Asked(amend)
@@ -89,7 +91,7 @@ class Worker:
         def blocked(said: dict[str, Any]) -> None:
             noted(said["why"])
             if said.get("is_worn_out"):
-                self.worn_out.set()
+                self._wear_out()
 
         self._messages: dict[int, Callable[[dict[str, Any]], None]] = {
             BLOCKED: blocked,
@@ -126,10 +128,6 @@ class Worker:
     @property
     def is_gone(self) -> bool:
         return self._exit_code.done()
-
-    @property
-    def takes_more(self) -> bool:
-        return not (self.is_gone or self.worn_out.is_set() or self._is_interrupted)
 
     @property
     def pid(self) -> int:
@@ -201,7 +199,7 @@ class Worker:
         first: set[asyncio.Future[Any]] = {ended, served}
         await asyncio.wait(first, timeout=max(grace, 0), return_when=asyncio.FIRST_COMPLETED)
         served.cancel()
-        self._is_interrupted = True
+        self._is_interrupted, self.takes_more = True, False
         if not (self.served.is_set() or ended.done()):
             self._process.terminate()
             self.asked.end_all(None)
@@ -225,7 +223,7 @@ class Worker:
                 self._steps[frame.kind].set()
             elif frame.kind in self._messages:
                 self._messages[frame.kind](message_from(frame))
-            if self.worn_out.is_set():
+            if not self.takes_more:
                 self._end_in_vain()
         except (Malformed, KeyError):
             self.kill()
@@ -239,12 +237,17 @@ class Worker:
         all that does: nobody can take its thread, or its loop, from it.
         """
         if number is not None and self.asked.goes_on(number):
-            self.worn_out.set()
+            self._wear_out()
         if self.worn_out.is_set() and self.asked.is_in_vain:
             names = ", ".join(call.name for call in self.asked.given_up)
             self.kill(f"was ended, because {names} went on after it was given up")
 
+    def _wear_out(self) -> None:
+        self.takes_more = False
+        self.worn_out.set()
+
     def _has_ended(self, code: int) -> None:
+        self.takes_more = False
         try:
             self._link.read()  # its last words
             self._link.close()
