@@ -329,6 +329,19 @@ async def test_a_stop_gives_what_runs_its_time(child: Child) -> None:
     await stopping
 
 
+async def test_one_that_leaves_as_it_was_told_to_is_not_killed_where_its_end_is_late(
+    child: Child,
+) -> None:
+    stopping = asyncio.ensure_future(child.worker.stop(grace=30))
+    await child.process.hears(STOP)
+    child.process.say(Frame(SERVED))
+    child.process.theirs.close()
+    await until(lambda: child.process.sock.fileno() < 0)
+    assert child.process.signals == []
+    child.process.end(0)
+    await stopping
+
+
 async def test_what_takes_longer_is_interrupted(child: Child) -> None:
     ending = child.ask()
     stopping = asyncio.ensure_future(child.worker.stop(grace=0.01))
