@@ -53,13 +53,13 @@ class Notes:
     ) -> None:
         self._verbose = verbose
         self._screen = Screen(stream or sys.stderr, soon=soon)
+        self._counted: set[str] = set()
+        """Endpoints of which was said that the Hub counts what they answer as failed."""
 
     def __call__(self, happening: Happening) -> None:
         match happening:
-            case Finished(attempt=attempt):
-                if attempt.error:
-                    lines = attempt.error.rstrip().splitlines()
-                    say_trace(self._screen, lines if self._verbose else users_lines(lines))
+            case Finished():
+                self._tell_more(happening)
             case Note(text) | Refused(hint=str(text)):
                 say_note(self._screen, text)
             case Progress(text):
@@ -75,6 +75,20 @@ class Notes:
             case TunnelDown(_, why):
                 text = f"no public URL for now: {why.rstrip('.')}. Trying again."
                 say_note(self._screen, text)
+
+    def _tell_more(self, done: Finished) -> None:
+        attempt, endpoint = done.attempt, done.delivery.endpoint
+        if attempt.error and attempt.status == "succeeded" and not done.is_amended:
+            text = f"{endpoint} #{done.id} ended well, and its answer cannot be sent"
+            say_note(self._screen, f"{text}: {attempt.error.rstrip('.')}.")
+        elif attempt.error:
+            lines = attempt.error.rstrip().splitlines()
+            say_trace(self._screen, lines if self._verbose else users_lines(lines))
+        is_authors = attempt.status in ("succeeded", "refused") and not attempt.error
+        if is_authors and (done.sent_status or 0) >= 300 and endpoint not in self._counted:
+            self._counted.add(endpoint)
+            text = f"{endpoint} answered {done.sent_status}, which the Hub counts as failed"
+            say_note(self._screen, f"{text}. Whose deliveries fail again and again it suspends.")
 
     def _progress(self, text: str) -> None:
         """Say how far something is; on a terminal a percentage stays in place."""

@@ -54,7 +54,12 @@ class Dispatcher:
         self._worker: Worker | None = None
         self._lanes = Lanes()
         self.outcomes = Outcomes(
-            journal, tell, tasks, self._over, again_after=again_after, chance=chance
+            journal,
+            tell,
+            tasks,
+            lambda id: self.attempts.over(id),
+            again_after=again_after,
+            chance=chance,
         )
         self.attempts = Attempts(self.outcomes.ended, self._left)
         self.quarantine = Quarantine(
@@ -203,9 +208,6 @@ class Dispatcher:
             self._tasks.report(fault)
             self.attempts.leave(running, failed_by(fault))
         return True
-
-    async def _over(self, id: int) -> None:
-        await self.attempts.over(id)
 
     def _left(self, running: Running) -> None:
         self._lanes.ended(running.claim, self._clock(), running.duration)

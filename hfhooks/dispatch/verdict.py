@@ -11,6 +11,7 @@ from hfhooks.model.ending import (
     REFUSED,
     RETRY,
     TIMED_OUT,
+    UNSENDABLE,
     Ending,
 )
 from hfhooks.redact import redact
@@ -42,7 +43,7 @@ def judge(claim: Claim, ending: Ending, retries: int, chance: float) -> Verdict:
     if ending.kind == CRASHED:
         is_last = claim.delivery.crashed + 1 >= MOST_CRASHES
         return Verdict("crashed", "failed" if is_last else "queued")
-    if ending.kind == ANSWERED and ending.status < 400:
+    if ending.kind == UNSENDABLE or (ending.kind == ANSWERED and ending.status < 400):
         return Verdict("succeeded", "succeeded")
     if ending.kind in (ANSWERED, DISCARDED, REFUSED):
         return Verdict("refused", "failed")

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from hfhooks.http.messages import Answer, encoded_headers
 from hfhooks.model.delivery import Verdict
-from hfhooks.model.ending import ANSWERED, CANCELLED, DISCARDED, REFUSED, Ending
+from hfhooks.model.ending import ANSWERED, CANCELLED, DISCARDED, REFUSED, UNSENDABLE, Ending
 from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, is_carried
 from hfhooks.redact import redact
 
@@ -28,7 +28,7 @@ def with_outcome(id: int, verdict: Verdict, ending: Ending) -> Answer:
         return Answer(ending.status, ending.body, headers)
     # The Hub suspends webhooks that answer 4xx or 5xx. A payload that does not fit the handler's
     # model is our failure, not the sender's; what is discarded or cancelled need not come again.
-    is_settled = ending.kind in (REFUSED, DISCARDED, CANCELLED)
+    is_settled = ending.kind in (REFUSED, DISCARDED, CANCELLED, UNSENDABLE)
     return accepted(id, verdict.status, 200 if is_settled else 500)
 
 

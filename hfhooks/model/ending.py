@@ -16,12 +16,15 @@ __all__ = [
     "REFUSED",
     "RETRY",
     "TIMED_OUT",
+    "UNSENDABLE",
     "Ending",
     "failed_by",
 ]
 
 ANSWERED = "answered"
 """The handler's author has written the answer, or returned something that became one."""
+UNSENDABLE = "unsendable"
+"""The handler has ended well, and its answer cannot be sent; the body says why."""
 RAISED = "raised"
 """The handler raised; the body is the text of its traceback."""
 RETRY = "retry"

@@ -93,6 +93,12 @@ class Worker:
             if said.get("is_worn_out"):
                 self._wear_out()
 
+        def silent() -> None:
+            # A process that says nothing more, or nothing that makes sense, is of no use. One that
+            # leaves as it was told to must not be killed: what it has started would be, too.
+            if not self.served.is_set():
+                self.kill()
+
         self._messages: dict[int, Callable[[dict[str, Any]], None]] = {
             BLOCKED: blocked,
             LATE: self.asked.late,
@@ -117,7 +123,7 @@ class Worker:
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
         process.note()
         try:
-            self._link = Link(process.sock, self._hear, self._says_no_more)
+            self._link = Link(process.sock, self._hear, silent)
             waiting = (process, self._loop, self._has_ended)
             Thread(target=_wait, args=waiting, daemon=True, name="hfhooks-worker").start()
         except BaseException:
@@ -230,14 +236,6 @@ class Worker:
             context = {"message": "what a worker said", "exception": error}
             self._loop.call_exception_handler(context)
             self.asked.fail(frame.number, Fault("what a worker said", error))
-
-    def _says_no_more(self) -> None:
-        """End a process that says nothing more, or nothing that makes sense: it is of no use.
-
-        One that leaves as it was told to must not be killed: what it has started would be too.
-        """
-        if not self.served.is_set():
-            self.kill()
 
     def _end_in_vain(self, number: int | None = None) -> None:
         """Take nothing more where a call was given up and goes on, as this one, and end when it is

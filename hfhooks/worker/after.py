@@ -14,6 +14,8 @@ from typing import Any
 
 from hfhooks.errors import Fault
 from hfhooks.model.ending import Ending, failed_by
+from hfhooks.worker.endings import ending_of
+from hfhooks.worker.unsendable import MISSING, unsendable
 
 __all__ = ["HELD", "TURNS", "Held", "Room"]
 
@@ -30,7 +32,7 @@ class Held:
     leaves nothing ends as soon as it has answered.
     """
 
-    __slots__ = ("_all", "_answered", "_held", "fault", "is_answered", "pending_after")
+    __slots__ = ("_all", "_answered", "_held", "fault", "is_answered", "pending_after", "returned")
 
     def __init__(
         self, answered: Callable[[Ending], None], all_held: "set[Held] | None" = None
@@ -40,6 +42,8 @@ class Held:
         """It went out while the call went on."""
         self.fault: Exception | None = None
         """Why nothing can be answered at all."""
+        self.returned: Any = MISSING
+        """What the handler has returned, if it has: whatever comes now, it is not run again."""
         self._answered = answered
         self._all = all_held
         self._held: list[Ending] = []
@@ -57,6 +61,10 @@ class Held:
         """Take the answer of a call that leaves nothing to be done."""
         self.is_answered = True
         self._answer(ending)
+
+    def ending_of(self, error: BaseException) -> Ending:
+        """Return how the call has ended in which this was raised."""
+        return ending_of(error) if self.returned is MISSING else unsendable(error, self.returned)
 
     def _wait(self, turns: int) -> None:
         if turns and self._held:

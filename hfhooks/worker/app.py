@@ -19,7 +19,7 @@ from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
 from hfhooks.tracebacks import users_traceback
-from hfhooks.worker.after import Room
+from hfhooks.worker.after import HELD, Room
 from hfhooks.worker.callables import callable_of, delivery_in
 from hfhooks.worker.calls import LateFailure
 from hfhooks.worker.direct import Direct, direct_of
@@ -118,7 +118,9 @@ class EndpointRoute(APIRoute):
             if answer.is_sent:
                 self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
-                await report(ending_of(error))(scope, receive, send)
+                held = HELD.get()
+                ending = held.ending_of(error) if held else ending_of(error)
+                await report(ending)(scope, receive, send)
 
 
 def _mended(receive: Receive) -> Receive:

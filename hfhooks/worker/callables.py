@@ -9,8 +9,9 @@ from fastapi.dependencies.utils import get_typed_signature
 from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Handler
+from hfhooks.worker.after import HELD
 from hfhooks.worker.endings import DELIVERY
-from hfhooks.worker.handlers import bound, call_of
+from hfhooks.worker.handlers import bound, call_of, generates
 
 __all__ = ["callable_of", "delivery_in"]
 
@@ -20,7 +21,7 @@ Bare = inspect.Parameter.empty
 def callable_of(handler: Handler) -> Handler:
     """Return the handler with a type for every parameter, as FastAPI wants it."""
     signature, given = get_typed_signature(handler), bound(handler)
-    call = call_of(handler)
+    call = _noted(call_of(handler), handler)
     parameters = [
         _typed(parameter)
         for parameter in signature.parameters.values()
@@ -28,6 +29,20 @@ def callable_of(handler: Handler) -> Handler:
     ]
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return call
+
+
+def _noted(call: Handler, handler: Handler) -> Handler:
+    """Return what notes that a handler has returned, which one that yields has not by then."""
+    if generates(handler):
+        return call
+
+    async def call_noted(**values: Any) -> Any:
+        value = await call(**values)
+        if held := HELD.get():
+            held.returned = value
+        return value
+
+    return call_noted
 
 
 def _typed(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hfhooks.errors import Fault
 from hfhooks.model.delivery import Claim
-from hfhooks.model.ending import RAISED, REFUSED, Ending, failed_by
+from hfhooks.model.ending import REFUSED, Ending, failed_by
 from hfhooks.model.endpoint import PREFIX
 from hfhooks.model.headers import SECRET_HEADER, is_carried
 from hfhooks.model.json_text import mended
@@ -24,6 +24,7 @@ from hfhooks.worker.after import HELD, Held
 from hfhooks.worker.direct import Direct
 from hfhooks.worker.endings import DELIVERY, ending_of, reasons
 from hfhooks.worker.loops import Answered
+from hfhooks.worker.unsendable import unsendable
 from hfhooks.worker.whole import Collected, ending_of_json, nothing_more
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ class Calls:
             return True
         try:
             value = await direct.call(**{direct.parameter: payload})
+        except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
+            if _is_fastapis(error):
+                await (await self._rendering()).send_error(error, direct.room, held)
+            else:
+                held.at_once(ending_of(error))
+            return True
+        try:
             if _is_plain(value):
                 held.at_once(ending_of_json(value))
             else:
@@ -103,10 +111,8 @@ class Calls:
         except BaseException as error:  # noqa: BLE001 # whatever it is, it is told
             if held.is_answered:
                 self._on_late(delivery_of(claim), users_traceback(error))
-            elif _is_fastapis(error):
-                await (await self._rendering()).send_error(error, direct.room, held)
             else:
-                held.at_once(ending_of(error))
+                held.at_once(unsendable(error, value))
         return True
 
     async def _rendering(self) -> Any:
@@ -147,8 +153,8 @@ class _Exchange:
         try:
             await app(self._scope, self._receive, self._collected.send)
         except BaseException as error:  # noqa: BLE001 # middleware raises again what it has answered
-            self._held(ending_of(error))
-        self._held(Ending(RAISED, 500, body=b"The application has not answered."))
+            self._held(self._held.ending_of(error))
+        self._held(self._held.ending_of(RuntimeError("The application has not answered.")))
 
     async def _receive(self) -> "Message":
         if self._body is None:

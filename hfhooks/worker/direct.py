@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from hfhooks.model.payload import WebhookPayload
 from hfhooks.script.registry import Handler, Registry
 from hfhooks.worker.after import Room
-from hfhooks.worker.handlers import bound, call_of, innermost
+from hfhooks.worker.handlers import bound, call_of, generates
 
 __all__ = ["Direct", "direct_alone", "direct_of"]
 
@@ -55,7 +55,7 @@ def direct_of(handler: Handler, room: Room) -> Direct | None:
         signature = inspect.signature(handler, eval_str=True)
         given = bound(handler)
         wanted = [each for name, each in signature.parameters.items() if name not in given]
-        if len(wanted) == 1 and _is_the_payload(wanted[0]) and not _generates(handler):
+        if len(wanted) == 1 and _is_the_payload(wanted[0]) and not generates(handler):
             payload = WebhookPayload if wanted[0].annotation is Bare else wanted[0].annotation
             validate = TypeAdapter(payload).validator.validate_python
             return Direct(wanted[0].name, validate, call_of(handler), room)
@@ -70,8 +70,3 @@ def _is_the_payload(parameter: inspect.Parameter) -> bool:
         and parameter.default is Bare
         and (is_model or wanted is Bare or dict in (wanted, get_origin(wanted)))
     )
-
-
-def _generates(handler: Handler) -> bool:
-    function = innermost(handler)
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hfhooks.script.registry import Handler
 
-__all__ = ["bound", "call_of", "innermost"]
+__all__ = ["bound", "call_of", "generates"]
 
 LOOK_EVERY = 0.05
 """Seconds between two looks whether a handler has ended that was cancelled."""
@@ -75,7 +75,13 @@ def bound(handler: Handler) -> set[str]:
     return names
 
 
-def innermost(handler: Handler) -> Handler:
+def generates(handler: Handler) -> bool:
+    """Tell whether a handler yields what it answers, and so goes on when it was called."""
+    function = _innermost(handler)
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _innermost(handler: Handler) -> Handler:
     """Return what a handler is without what `functools.partial` has given."""
     while isinstance(handler, partial):
         handler = handler.func
@@ -84,7 +90,7 @@ def innermost(handler: Handler) -> Handler:
 
 def _is_async(handler: Handler) -> bool:
     """Tell whether a handler runs on an event loop, and needs no thread."""
-    handler = innermost(handler)
+    handler = _innermost(handler)
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 # the method itself is wanted
     )

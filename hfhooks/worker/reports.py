@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 
 from hfhooks.model.ending import REFUSED, Ending
+from hfhooks.worker.after import HELD
 from hfhooks.worker.endings import DELIVERY, OUTCOME, RETRY_AFTER, ending_of, reasons
 
 __all__ = ["Refusals", "report", "tell_of_middleware"]
@@ -16,7 +17,8 @@ __all__ = ["Refusals", "report", "tell_of_middleware"]
 async def tell_of_middleware(request: Request, error: Exception) -> Response:
     """Answer where the script's own middleware raises: before a handler, that counts as its own."""
     if DELIVERY in request.scope:
-        return report(ending_of(error))
+        held = HELD.get()
+        return report(held.ending_of(error) if held else ending_of(error))
     return PlainTextResponse("Internal Server Error", 500)
 
 

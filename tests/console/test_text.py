@@ -233,6 +233,27 @@ def test_an_exception_is_shown_below_its_delivery(said: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("notes", [True, False])
+def test_an_answer_that_cannot_be_sent_is_a_note_that_names_the_value(
+    said: Any, notes: bool
+) -> None:
+    done = finished(replace(ATTEMPT, error="loss.eval is nan"))
+    note = said(done, notes=notes).splitlines()[-1]
+    assert note == "note: train #17 ended well, and its answer cannot be sent: loss.eval is nan."
+
+
+@pytest.mark.parametrize("notes", [True, False])
+def test_an_answer_that_the_hub_counts_as_failed_is_said_to_be_one_once(
+    said: Any, notes: bool
+) -> None:
+    moved = finished(replace(ATTEMPT, http_status=307), sent_status=307)
+    wrong = finished(replace(ATTEMPT, status="refused"), status="failed", sent_status=404)
+    late = finished(replace(ATTEMPT, http_status=307), sent_status=202)
+    shown = [line for line in said(late, moved, wrong, notes=notes).splitlines() if "Hub" in line]
+    assert len(shown) == 1
+    assert shown[0].startswith("note: train answered 307, which the Hub counts as failed.")
+
+
 def test_text_from_outside_is_inert_wherever_it_is_shown(said: Any) -> None:
     odd = replace(DELIVERY, event=ESCAPES, repo=ESCAPES)
     failed = Failed(HfhooksError(ESCAPES, ESCAPES))

@@ -34,6 +34,7 @@ RAISED = Verdict("raised", "failed")
     [
         (ending("answered", 200), 0, SUCCEEDED),
         (ending("answered", 302), 0, SUCCEEDED),
+        (ending("unsendable", 200), 9, SUCCEEDED),
         (ending("answered", 404), 0, REFUSED),
         (ending("answered", 503), 0, REFUSED),
         (ending("refused", 422), 0, REFUSED),

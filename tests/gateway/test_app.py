@@ -405,6 +405,21 @@ async def test_a_payload_that_does_not_fit_the_model_is_not_the_senders_fault(
     assert outcome.attempt.error == "body.number: Field required"
 
 
+async def test_an_answer_that_cannot_be_sent_is_a_delivery_that_succeeded(
+    gateway: Any, reports: Reports
+) -> None:
+    @webhook_endpoint
+    def trains(payload: dict[str, Any]) -> dict[str, float]:
+        return {"loss": float("nan")}
+
+    http = await gateway()
+    answer = await http.post("/webhooks/trains", content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, {"id": 1, "status": "succeeded"})
+    [outcome] = reports.finished
+    assert (outcome.status, outcome.sent_status) == ("succeeded", 200)
+    assert (outcome.attempt.status, outcome.attempt.error) == ("succeeded", "loss is nan")
+
+
 @pytest.mark.parametrize("status", [400, 404, 422, 429, 503])
 async def test_an_http_exception_is_the_authors_answer(
     gateway: Any, reports: Reports, status: int

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
+from starlette.middleware.base import BaseHTTPMiddleware
 
 from hfhooks import Delivery, Discard, Retry, WebhookPayload, WebhooksServer, webhook_endpoint
 from hfhooks.errors import EndpointError, SecretError
@@ -211,12 +214,83 @@ async def test_an_exception_of_odd_characters_is_reported(call: Any) -> None:
     assert (await call("handler")).text.endswith("ValueError: \\ud800 \x1b\n")
 
 
-async def test_a_result_that_cannot_be_rendered_is_an_exception(call: Any) -> None:
+class Slotted:
+    __slots__ = ()
+
+
+class Model(BaseModel):
+    loss: float
+
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["me"] = [CIRCLE]
+NO_JSON = "which is no JSON"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"loss": {"eval": math.nan}}, "loss.eval is nan"),
+        ([1, -math.inf], "[1] is -inf"),
+        (math.inf, "the answer is inf"),
+        (
+            {"runs": [{"model": Slotted()}]},
+            f"runs[0].model is of type {__name__}.Slotted, {NO_JSON}",
+        ),
+        (object(), f"the answer is of type object, {NO_JSON}"),
+        ({"file": os.fsdecode(b"\xff.bin")}, "file has half of a character in it"),
+        ({"file": b"\xff"}, "file is bytes that are no text"),
+        (CIRCLE, "me[0] contains itself"),
+        ({"best": Model(loss=math.nan)}, "best.loss is nan"),
+        ("x" * (16 * 1024 * 1024), "ValueError: an answer of more than 16777216 bytes"),
+        (FileResponse("/nowhere"), "RuntimeError: File at path /nowhere does not exist."),
+    ],
+)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_handler_that_has_returned_has_ended_well_whatever_it_was(
+    call: Any, value: Any, why: str, is_async: bool
+) -> None:
+    if is_async:
+
+        @webhook_endpoint("/odd")
+        async def odd(payload: dict[str, Any]) -> Any:
+            return value
+
+    else:
+
+        @webhook_endpoint("/odd")
+        def odd(payload: dict[str, Any]) -> Any:
+            return value
+
+    ended = await call("odd")
+    assert (ended.kind, ended.status_code, ended.text) == ("unsendable", 200, why)
+
+
+async def test_what_a_handler_yields_is_its_own_doing(call: Any) -> None:
     @webhook_endpoint
-    def handler() -> object:
-        return object()
+    def handler() -> Iterator[int]:
+        yield 1
+        raise ArithmeticError
 
     assert (await call("handler")).kind == "raised"
+
+
+async def test_what_is_raised_around_a_handler_that_has_returned_does_not_run_it_again(
+    registry: Registry,
+) -> None:
+    @webhook_endpoint
+    async def handler() -> None:
+        return None
+
+    app, _ = built(registry)
+
+    async def breaks(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        raise ArithmeticError("in between")
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=breaks)
+    ended = await called(app, "handler", uses_direct=False)
+    assert (ended.kind, ended.text) == ("unsendable", "ArithmeticError: in between")
 
 
 async def test_an_http_exception_is_no_report(call: Any) -> None:
@@ -382,10 +456,6 @@ def raises(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (lambda: StreamingResponse(endless()), "an answer of more than 16777216 bytes"),
-        (lambda: StreamingResponse(broken()), "RuntimeError: and no more"),
-        (lambda: Response(status_code=101), "the status of an answer is 200 to 599, not 101"),
-        (lambda: Response(status_code=999), "the status of an answer is 200 to 599, not 999"),
         (raises(Odd("odd")), "Odd: odd"),
         (raises(KeyboardInterrupt()), "KeyboardInterrupt"),
         (raises(StopIteration()), "the handler raised StopIteration"),
@@ -393,9 +463,6 @@ def raises(error: BaseException) -> Callable[[], None]:
         (cancelled, "CancelledError"),
         (raises(GeneratorExit()), "GeneratorExit"),
         (raises(Leaves()), "Leaves"),
-        (lambda: Response("a", headers={"x-a": "b\r\nset-cookie: c=d"}), "the header b'x-a' of"),
-        (lambda: Response("a", headers={"x a:": "b"}), "the header b'x a:' of"),
-        (lambda: Response("a", headers={"": "b"}), "the header b'' of"),
     ],
 )
 @pytest.mark.parametrize("is_async", [True, False])
@@ -419,6 +486,30 @@ async def test_whatever_is_no_whole_answer_is_told_once(
     answer = await call("odd")
     assert (answer.status_code, answer.kind) == (500, "raised")
     assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (lambda: StreamingResponse(endless()), "an answer of more than 16777216 bytes"),
+        (lambda: StreamingResponse(broken()), "RuntimeError: and no more"),
+        (lambda: Response(status_code=101), "the status of an answer is 200 to 599, not 101"),
+        (lambda: Response(status_code=999), "the status of an answer is 200 to 599, not 999"),
+        (lambda: Response("a", headers={"x-a": "b\r\nset-cookie: c=d"}), "the header b'x-a' of"),
+        (lambda: Response("a", headers={"x a:": "b"}), "the header b'x a:' of"),
+        (lambda: Response("a", headers={"": "b"}), "the header b'' of"),
+    ],
+)
+async def test_a_response_that_cannot_be_sent_whole_is_not_sent(
+    call: Any, response: Callable[[], Response], words: str
+) -> None:
+    @webhook_endpoint("/odd")
+    def odd(payload: dict[str, Any]) -> Any:
+        return response()
+
+    ended = await call("odd")
+    assert (ended.kind, ended.status_code) == ("unsendable", 200)
+    assert words in ended.text
 
 
 async def test_an_answer_says_nothing_of_its_length(call: Any) -> None:
