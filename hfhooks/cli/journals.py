@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hfhooks.console.output import print_note
-from hfhooks.errors import HfhooksError, StartError, UsageError
+from hfhooks.errors import StartError, UsageError
 from hfhooks.journal import Reading, open_reading, path_of, url_of
 from hfhooks.journal.folders import journal_folder, journals
 from hfhooks.model.delivery import Recorded
@@ -116,9 +116,9 @@ def server_if_any(port: int | None) -> RunningServer | None:
 
 
 def recorded(journal: Reading, id: int) -> Recorded:
-    """Return one delivery. Raises `HfhooksError` if it is not there."""
+    """Return one delivery. Raises `UsageError` if it is not there."""
     if (delivery := now(journal.get(id))) is None:
-        raise HfhooksError(f"no delivery {id} is recorded.")
+        raise UsageError(f"no delivery {id} is recorded.")
     return delivery
 
 

@@ -85,7 +85,35 @@ def _checked(parameter: Any, check: Callable[[Any, Any], Any], context: Any, val
         number = NUMBERS.get(wanted.annotation)
         if number and not wanted.is_ranged and number.fullmatch(str(value)):
             return wanted.annotation(value)
-    return check(context, value)
+    try:
+        return check(context, value)
+    except typer.BadParameter as error:
+        if refusal := _why_no_number(parameter, value):
+            raise UsageError(refusal, _see(context)) from error
+        raise
+
+
+def _why_no_number(parameter: Any, value: Any) -> str | None:
+    """Return why a value is none that a number may have; None where no number is wanted."""
+    wanted, limits = parameter.type_descriptor, parameter.type_descriptor.parameter_info
+    kind = int if wanted.annotation in (int, list[int]) else wanted.annotation
+    if kind not in NUMBERS or value is None:
+        return None
+    is_option = parameter.param_type_name == "option"
+    name = parameter.opts[-1] if is_option else parameter.metavar.strip("[].")
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if not NUMBERS[kind].fullmatch(str(each)):
+            what = "a whole number" if kind is int else "a number"
+            return f"{name} {each}: {what} is needed."
+        if limits.min is not None and kind(each) < limits.min:
+            return f"{name} {each}: it is at least {limits.min}."
+        if limits.max is not None and kind(each) > limits.max:
+            return f"{name} {each}: it is at most {limits.max}."
+    return None
+
+
+def _see(context: Any) -> str | None:
+    return f"See: {context.command_path} --help" if context else None
 
 
 class OneCommand(Sparing, TyperCommand):
@@ -108,6 +136,14 @@ class Commands(Sparing, TyperGroup):
     """Imports a command when it is called: what all of them need takes longer than most take."""
 
     table: Mapping[str, Command] = COMMANDS
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command line apart; `help` and `version` are words for options too."""
+        if self.table is COMMANDS and args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        elif args[:1] == ["version"] and self.table is COMMANDS:
+            args = ["--version"]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all."""
@@ -159,7 +195,9 @@ def _options(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     """Serve Hugging Face webhook handlers from plain Python scripts."""
@@ -193,5 +231,4 @@ def _explained(error: Exception) -> HfhooksError:
         return MachineError.of(error)
     context = getattr(error, "ctx", None)
     message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-    help = f"See: {context.command_path} --help" if context else None
-    return UsageError(message[:1].lower() + message[1:], help)
+    return UsageError(message[:1].lower() + message[1:], _see(context))

@@ -14,6 +14,7 @@ from hfhooks.script.target import EXAMPLE, Target
 __all__ = ["DEFAULT_SCRIPTS", "check_syntax", "code_of", "find_targets"]
 
 DEFAULT_SCRIPTS = ("handlers.py", "app.py", "main.py")
+BEGIN = "Write one to begin with: hfhooks init"
 
 
 def find_targets(arguments: Sequence[str]) -> list[Target]:
@@ -27,7 +28,7 @@ def find_targets(arguments: Sequence[str]) -> list[Target]:
         here = [Path(name) for name in DEFAULT_SCRIPTS if Path(name).is_file()]
         if not here:
             names = "handlers.py, app.py or main.py"
-            raise UsageError(f"no script given, and no {names} here.", help=EXAMPLE)
+            raise UsageError(f"no script given, and no {names} here.", help=BEGIN)
         return [_script(here[0], here[0])]
     found = [target for argument in arguments for target in _targets_of(argument)]
     return list(dict.fromkeys(found))

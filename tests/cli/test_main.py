@@ -12,8 +12,22 @@ from tests.harness import run_command
 EVERY = [*COMMANDS, *(f"deliveries {name}" for name in OF_DELIVERIES)]
 
 
-def test_version() -> None:
-    assert run_command("--version").stdout == f"hfhooks {__version__}\n"
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(word: str) -> None:
+    assert run_command(word).stdout == f"hfhooks {__version__}\n"
+
+
+def test_help_is_a_word_too() -> None:
+    assert run_command("help").stdout == run_command("--help").stdout
+    for command in ("serve", "deliveries show"):
+        words = command.split()
+        assert run_command("help", *words).stdout == run_command(*words, "--help").stdout
+
+
+def test_where_there_is_no_script_it_is_said_how_to_write_one(tmp_path: Path) -> None:
+    result = run_command("serve", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[1] == "help: Write one to begin with: hfhooks init"
 
 
 def test_the_console_script_is_the_same_command() -> None:
@@ -47,9 +61,9 @@ def test_help_of_a_command_has_examples_to_paste(command: str) -> None:
         (["srve"], "error: no command 'srve', did you mean 'serve'?"),
         (["deliveries", "shwo"], "error: no command 'shwo', did you mean 'show'?"),
         (["serve", "--prot", "1"], "error: no such option: --prot"),
-        (["serve", "--port", "x"], "error: invalid value for '--port': "),
+        (["serve", "--port", "x"], "error: --port x: a whole number is needed."),
         (["replay"], "error: nothing to replay"),
-        (["print-urls", "--wait", "-1"], "error: invalid value for '--wait': "),
+        (["print-urls", "--wait", "-1"], "error: --wait -1: it is at least 0"),
         (["print-urls", "x"], "error: got unexpected extra argument"),
         (["deliveries", "show"], "error: missing argument 'ID'."),
     ],

@@ -62,7 +62,7 @@ WITHOUT_SERVER = {
     "deliveries show": (["deliveries", "show", "1"], 3),
     "deliveries export": (["deliveries", "export", "1"], 3),
     "deliveries retry": (["deliveries", "retry", "1"], 3),
-    "deliveries prune": (["deliveries", "prune", "--all"], 3),
+    "deliveries prune": (["deliveries", "prune", "--all", "--yes"], 3),
     "explain": (["explain", "{payload}"], 3),
     "print-urls": (["print-urls"], 3),
 }

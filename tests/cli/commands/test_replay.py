@@ -97,7 +97,7 @@ def test_a_file_named_like_a_number_is_a_file(start: Start, script: Script, tmp_
 def test_a_delivery_that_is_not_recorded_is_said(start: Start, script: Script) -> None:
     assert start(script(ONE)).ready
     result = run_command("replay", "404")
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: no delivery 404 is recorded.\n"
 
 
@@ -417,7 +417,7 @@ def test_explain_says_it_for_a_file_and_for_a_delivery(start: Start, script: Scr
     for name in (str(PULL), "1"):
         result = run_command("explain", name)
         assert (result.returncode, result.stdout.splitlines()[:2]) == (0, lines)
-    assert run_command("explain", "404").returncode == 1
+    assert run_command("explain", "404").returncode == 2
     rows = run_command("explain", "-", "--json", stdin=PUSH.read_bytes()).stdout.splitlines()
     assert [json.loads(row)["wants"] for row in rows] == [True, False, False]
 
@@ -520,7 +520,7 @@ def test_a_recorded_delivery_is_called_without_a_server(start: Start, script: Sc
             0,
             {"name": "openai-community/gpt2"},
         )
-    assert run_command("replay", "404", "--offline", str(path)).returncode == 1
+    assert run_command("replay", "404", "--offline", str(path)).returncode == 2
 
 
 def test_what_is_no_payload_is_replayed_too(start: Start, script: Script) -> None:
@@ -633,8 +633,8 @@ def test_a_number_that_no_delivery_has_is_said(start: Start, script: Script) -> 
     for number in ("9" * 20, "9" * 5000):
         for command in ("replay", "explain"):
             result = run_command(command, number)
-            assert (result.returncode, "is recorded." in result.stderr) == (1, True)
-    assert run_command("deliveries", "retry", "9" * 20).returncode == 1
+            assert (result.returncode, "is recorded." in result.stderr) == (2, True)
+    assert run_command("deliveries", "retry", "9" * 20).returncode == 2
     assert server.post("name", PULL.read_bytes()).status == 200
 
 

@@ -45,7 +45,7 @@ Endpoint = Annotated[
 Orphans = Annotated[
     bool, typer.Option("--orphans", help="All of endpoints that are not in the script any more.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Cancel without being asked.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without being asked.")]
 All = Annotated[bool, typer.Option("--all", help="All that are finished.")]
 
 
@@ -139,25 +139,37 @@ def _ask_about(found: Sequence[Summary]) -> None:
     """Go on only if that is meant. Raises `UsageError` where nobody can be asked."""
     running = sum(each.status == "running" for each in found)
     which = f"{_numbered(len(found))}, {running} of which running" if running else ""
+    what = "this is" if len(found) == 1 else "these are"
+    meant = which or _numbered(len(found))
+    _ask(f"cancel {meant}", f"{what} {meant}")
+
+
+def _ask(what: str, reason: str) -> None:
+    """Go on only if a person says so. Raises `UsageError` where nobody can be asked."""
     if not sys.stdin.isatty():
-        what = "this is" if len(found) == 1 else "these are"
-        raise UsageError(f"{what} {which or _numbered(len(found))}.", "If that is meant: --yes")
-    if not typer.confirm(f"Cancel {which or _numbered(len(found))}?", err=True):
+        raise UsageError(f"{reason}.", "If that is meant: --yes")
+    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         raise typer.Exit(1)
 
 
 def prune(
-    older_than: OlderThan = None, all: All = False, port: Port = None, script: Script = None
+    older_than: OlderThan = None,
+    all: All = False,
+    yes: Yes = False,
+    port: Port = None,
+    script: Script = None,
 ) -> None:
     """Delete deliveries that are finished, with all that is known of them.
 
     \b
     Examples:
       hfhooks deliveries prune --older-than 7d
-      hfhooks deliveries prune --all
+      hfhooks deliveries prune --all --yes
     """
     if (older_than is None) is not all:
         raise UsageError("say --older-than AGE, or --all.")
+    if all and not yes:
+        _ask("delete all deliveries that are finished", "this deletes all that are finished")
     before = time.time() if older_than is None else since_when(older_than)
     server = server_if_any(port) if script is None else None
     if server:

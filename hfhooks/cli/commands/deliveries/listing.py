@@ -14,7 +14,7 @@ from hfhooks.console.tables import print_deliveries
 from hfhooks.errors import UsageError
 from hfhooks.journal import Reading
 from hfhooks.model.delivery import STATUSES, Summary, Wanted
-from hfhooks.model.events import nearest
+from hfhooks.model.events import ACTIONS, nearest
 
 Endpoint = Annotated[
     str | None,
@@ -92,6 +92,7 @@ def list_deliveries(
         limit=limit,
     )
     with opened(port, script) as journal:
+        _check_words(journal, wanted)
         found = now(journal.list(wanted))[::-1]
         newest = now(journal.list(Wanted(limit=1)))
         if not found and not follow:
@@ -104,6 +105,19 @@ def list_deliveries(
 
             after = newest[0].id if newest else 0
             asyncio.run(_follow(journal, replace(wanted, limit=1), after, as_json))
+
+
+def _check_words(journal: Reading, wanted: Wanted) -> None:
+    """Accept an endpoint and an event that are known, or recorded. Raises `UsageError`."""
+    if (name := wanted.endpoint) and not now(journal.list(Wanted(endpoint=name, limit=1))):
+        known = [each.endpoint.name for each in now(journal.endpoints()) or ()]
+        if name not in known:
+            hint = f", {nearest(name, known)}" if known else "."
+            raise UsageError(f"no endpoint {name!r}{hint}")
+    if (event := wanted.event) and not now(journal.list(Wanted(event=event, limit=1))):
+        known = [*ACTIONS, *(f"{scope}:{each}" for scope in ACTIONS for each in ACTIONS[scope])]
+        if event not in known:
+            raise UsageError(f"no event {event!r}, {nearest(event, known)}")
 
 
 async def _follow(journal: Reading, wanted: Wanted, after: int, as_json: bool) -> None:
