@@ -401,10 +401,11 @@ def test_what_has_not_failed_is_not_retried(server: Server) -> None:
 def test_pruning_deletes_what_is_finished(own: Any) -> None:
     result = run_command("deliveries", "prune", "--older-than", "1h")
     assert result.stderr == "note: deleted: 0 deliveries.\n"
-    assert (
-        run_command("deliveries", "prune", "--all", "--yes").stderr
-        == "note: deleted: 4 deliveries.\n"
-    )
+    question = b"Delete all deliveries that are finished? [y/N]"
+    assert at_terminal("deliveries", "prune", "--all", answer=(question, b"n\n")).returncode == 1
+    assert len(ids()) == 4
+    result = run_command("deliveries", "prune", "--all", "--yes")
+    assert result.stderr == "note: deleted: 4 deliveries.\n"
     assert ids() == []
 
 
