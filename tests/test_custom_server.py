@@ -404,3 +404,20 @@ def test_a_background_task_that_fails_while_the_server_stops_is_recorded(
     assert server.post("ci", PULL).status == 200
     assert server.stop() == 0
     assert [event["status"] for event in server.deliveries] == ["succeeded", "failed"]
+
+
+def test_a_page_whose_protection_another_file_has_and_does_not_run_is_not_served(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    page = "from hfhooks import WebhooksServer\napp = WebhooksServer(ui=lambda *_: None)\n"
+    (tmp_path / "pages.py").write_text(page)
+    script = tmp_path / "app.py"
+    script.write_text(
+        "from pages import app\n"
+        "app.add_webhook(print)\n"
+        "if __name__ == '__main__':\n"
+        "    app.launch(auth=('me', 'password'))\n"
+    )
+    server = start(script)
+    assert server.process.wait(timeout=30) == 3
+    wait_until(lambda: "app.py:4: launch(auth=...) is not called" in server.stderr)

@@ -5,10 +5,10 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from hfhooks.errors import EndpointError, place
 
@@ -66,37 +66,70 @@ def mount_page(app: Any, ui: Any, options: Mapping[str, Any]) -> None:
     _gradio().mount_gradio_app(app, ui, "/", **{**known, **options})
 
 
-def check_is_reached(file: str) -> None:
-    """Accept no script that protects its page where it is run, and not where it is served.
+def check_is_reached(files: Iterable[str]) -> None:
+    """Accept no page that is protected where its script is run, and not where it is served.
 
-    Raises `EndpointError` with the place of the call that is not made here.
+    `files` are the user's own. Raises `EndpointError` with the place of the call that is not made
+    here, also where what it is given cannot be told.
     """
-    for name, line in _protecting_calls(file):
-        raise EndpointError(
-            f"{place(file, line)}: launch({name}=...) is not called where the script is served: "
-            "the page would be open to everybody.",
-            help="Call it at the script's top level, where it returns at once: not in a function "
-            'or under `if __name__ == "__main__":`, which do not run here.',
-        )
+    trees = {file: _tree(file) for file in files}
+    words = {word for tree in trees.values() for word in _words_of(tree)}
+    unknown = next((f"{name}=..." for name in PROTECTING if name in words), "...")
+    for file, tree in trees.items():
+        for given, line in _protecting(tree, unknown):
+            raise EndpointError(
+                f"{place(file, line)}: launch({given}) is not called where the script is served: "
+                "the page would be open to everybody.",
+                help="Call it at the script's top level, where it returns at once: not in a "
+                'function or under `if __name__ == "__main__":`, which do not run here. Where the '
+                "page is for everybody: call launch() there.",
+            )
 
 
-def _protecting_calls(file: str) -> Iterator[tuple[str, int]]:
-    """Yield the arguments that calls of `launch` in a script have to keep somebody out."""
-    tree: ast.AST = ast.Module([], [])
+def _tree(file: str) -> ast.AST:
     with suppress(OSError, ValueError, SyntaxError):  # it is no file, as of a notebook
-        tree = ast.parse(Path(file).read_bytes())
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        if node.func.attr not in ("launch", "run"):
-            continue
-        given = [*zip(ORDER, node.args, strict=False), *((k.arg, k.value) for k in node.keywords)]
-        for name, value in given:
-            is_none = isinstance(value, ast.Constant) and value.value is None
-            if name in PROTECTING and not is_none:
-                yield name, node.lineno
-            if name is None and node.func.attr == "launch":  # **options: their names are known
-                yield from ((each, node.lineno) for each in PROTECTING if each in _words_of(tree))
+        return ast.parse(Path(file).read_bytes())
+    return ast.Module([], [])
+
+
+def _protecting(tree: ast.AST, unknown: str) -> Iterator[tuple[str, int]]:
+    """Yield what is given to `launch` in a script that keeps somebody out, or may do so.
+
+    `unknown` is what it may be where that cannot be told.
+    """
+    told: set[ast.AST] = set()
+    modules = {each.asname or each.name for each in ast.walk(tree) if isinstance(each, ast.alias)}
+    for node in ast.walk(tree):  # a call before what it calls
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            names, are_all = _arguments_of(node)
+            if node.func.attr in ("launch", "run"):
+                yield from ((f"{each}=...", node.lineno) for each in PROTECTING if each in names)
+            is_module = ast.unparse(node.func.value) in modules  # such as `subprocess`
+            if are_all:
+                told.add(node.func)
+            elif node.func.attr == "run" and unknown != "..." and not is_module:
+                yield unknown, node.lineno
+        if _is_launch(node) and node not in told:
+            yield unknown, node.lineno
+
+
+def _arguments_of(call: ast.Call) -> tuple[set[str], bool]:
+    """Return the arguments of `launch` that a call gives, and whether these are all."""
+    given = [*zip(ORDER, call.args, strict=False), *((k.arg, k.value) for k in call.keywords)]
+    are_all = not any(name is None or isinstance(value, ast.Starred) for name, value in given)
+    return {name for name, value in given if name and not _is_none(value)}, are_all
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+def _is_launch(node: ast.AST) -> TypeGuard[ast.expr]:
+    """Tell whether this stands for the method, as in `app.launch` or `getattr(app, "launch")`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        return node.func.id == "getattr" and "launch" in texts
+    return isinstance(node, ast.Attribute) and node.attr == "launch"
 
 
 def _words_of(tree: ast.AST) -> set[object]:

@@ -15,6 +15,7 @@ from hfhooks.errors import EndpointError
 from hfhooks.script.page import check_is_reached, mount_page
 from hfhooks.script.registry import OwnServer
 from hfhooks.tracebacks import users_traceback
+from hfhooks.worker.sources import loaded_files
 
 __all__ = ["PAGE", "OnlyPages", "WithState", "app_of", "entered", "has_page"]
 
@@ -107,7 +108,7 @@ def _mount(app: FastAPI, server: OwnServer) -> None:
             )
         return
     if options is None:
-        check_is_reached(server.file)
+        check_is_reached(sorted({server.file, *loaded_files()}))
     gradio = sys.modules.get("gradio")  # who has made Blocks has imported it
     if gradio and isinstance(ui, gradio.Blocks):
         mount_page(app, ui, options or {})

@@ -15,6 +15,7 @@ __all__ = [
     "find_elsewhere",
     "fresh_finder",
     "is_local",
+    "loaded_files",
     "local_files",
 ]
 
@@ -76,9 +77,13 @@ def fresh_finder() -> FreshFinder:
 
 def local_files() -> list[str]:
     """Return the absolute paths of the user's own modules that were imported, or tried, sorted."""
+    return sorted(loaded_files() | fresh_finder().files)
+
+
+def loaded_files() -> set[str]:
+    """Return the absolute paths of the user's own modules that were imported."""
     files = map(_file, list(sys.modules.values()))
-    loaded = {file for file in files if file and is_users(file) and Path(file).is_absolute()}
-    return sorted(loaded | fresh_finder().files)
+    return {file for file in files if file and is_users(file) and Path(file).is_absolute()}
 
 
 def _file(module: object) -> str | None:

@@ -1,6 +1,7 @@
 """What `launch` is given for a page; with a real Gradio: tests/test_gradio.py."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,27 +68,59 @@ def test_a_page_that_only_a_call_that_is_not_made_protects_is_not_served(
 ) -> None:
     path = script(GUARDED.format(argument=f"share=True, {name}=secret"))
     with pytest.raises(EndpointError, match=rf"app\.py:3: launch\({name}=\.\.\.\) is not called"):
-        check_is_reached(str(path))
+        check_is_reached([str(path)])
 
 
 @pytest.mark.parametrize(
     "argument",
-    ["None, None, None, None, 40, secret", '**{"auth": secret}', "**dict(auth=secret)"],
+    [
+        "None, None, None, None, 40, secret",
+        '**{"auth": secret}',
+        "**dict(auth=secret)",
+        '*secrets, **{"auth": secret}',
+    ],
 )
 def test_what_protects_is_found_however_it_is_given(script: Script, argument: str) -> None:
     path = script(GUARDED.format(argument=argument))
     with pytest.raises(EndpointError, match=r"app\.py:3: launch\(auth=\.\.\.\) is not called"):
-        check_is_reached(str(path))
+        check_is_reached([str(path)])
 
 
-@pytest.mark.parametrize("argument", ["", "share=True", "auth=None", "**options"])
+@pytest.mark.parametrize("argument", ["", "share=True", "auth=None"])
 def test_a_call_that_protects_nothing_need_not_be_made(script: Script, argument: str) -> None:
-    check_is_reached(str(script(GUARDED.format(argument=argument))))
+    check_is_reached([str(script(GUARDED.format(argument=argument)))])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "app.launch(**options)",
+        "app.launch(*options)",
+        "go = app.launch",
+        'getattr(app, "launch")(share=True)',
+        "partial(app.launch, share=True)",
+    ],
+)
+def test_a_call_of_which_cannot_be_told_what_it_protects_has_to_be_made(
+    script: Script, call: str
+) -> None:
+    with pytest.raises(EndpointError, match=r"app\.py:2: launch\(\.\.\.\) is not called"):
+        check_is_reached([str(script(f"def main():\n    {call}\n"))])
+
+
+@pytest.mark.parametrize(("receiver", "is_meant"), [("app", True), ("subprocess", False)])
+def test_run_with_options_has_to_be_called_where_these_may_protect(
+    script: Script, receiver: str, is_meant: bool
+) -> None:
+    options = str(script('OPTIONS = {"auth": ("me", "password")}', "options.py"))
+    call = f"def main():\n    {receiver}.run(**OPTIONS)\n"
+    files = [options, str(script(f"import subprocess\n{call}"))]
+    with pytest.raises(EndpointError) if is_meant else nullcontext():
+        check_is_reached(files)
 
 
 def test_what_is_no_script_protects_nothing(script: Script) -> None:
-    check_is_reached("<cell 1>")
-    check_is_reached(str(script("not Python (")))
+    check_is_reached(["<cell 1>", str(script("not Python ("))])
 
 
 def test_a_page_is_looked_at_before_it_is_shown(script: Script) -> None:
