@@ -87,7 +87,7 @@ class Note:
             row: dict[str, Any] = json.loads(file.read_text())
             both: dict[str, Any] = {name: Process(**row[name]) for name in ("owner", "process")}
             return cls(**{**row, **both})
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
     @property

@@ -176,7 +176,9 @@ def test_another_process_that_has_the_number_of_the_owner_is_not_the_owner(leave
     assert left.members == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"boot": 1, "owner": {}, "process": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"boot": 1, "owner": {}, "process": {}}', "[" * 100_000]
+)
 def test_a_note_that_makes_no_sense_is_removed(leave: Any, content: str) -> None:
     left = leave()
     [file] = notes()
