@@ -4,7 +4,8 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from functools import partial
+from types import CodeType, FrameType
 from typing import Any
 
 from hfhooks.errors import place
@@ -16,6 +17,7 @@ LOOK_EVERY = 0.05
 """Seconds between two looks whether it has ended."""
 LOOKS = 2
 """In a row that find nothing: a thread of a pool is about to take its next job."""
+FEW_TIMERS = 64
 OURS = ("hfhooks-", "AnyIO worker thread")
 """Names of threads of which others know whether they have something to do."""
 
@@ -25,13 +27,22 @@ class Leftovers:
 
     Code that runs for as long as the process does, such as a library's monitor, is none: a thread
     counts that runs the user's code, or for which Python would wait, a task that awaits the user's
-    code. `loops` are the event loops.
+    code, a timer that a handler, or what it has left behind, has set for that. `loops` are the
+    event loops.
     """
 
     def __init__(self, loops: Callable[[], Iterable[asyncio.AbstractEventLoop]]) -> None:
         self._loops = loops
         self._threads = set(threading.enumerate())
         self._tasks = self._all_tasks()
+        self._timers: dict[asyncio.TimerHandle, str] = {}
+        self._look_at = FEW_TIMERS
+        """How many of them there are when those are forgotten that were cancelled."""
+
+    def note_timers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Know the timers that are set on a loop from now on: uvloop tells nobody."""
+        for name in ("call_later", "call_at"):
+            setattr(loop, name, partial(self._set_timer, getattr(loop, name)))
 
     async def wait(self, say: Callable[[list[str]], None]) -> None:
         """Return when all of it has ended; say first what that is."""
@@ -56,10 +67,40 @@ class Leftovers:
         ]
         tasks = self._all_tasks() - self._tasks - {asyncio.current_task()}
         found += [f"task {task.get_name()}{where}" for task in tasks if (where := _awaits(task))]
+        found += [what for timer, what in self._timers.copy().items() if not timer.cancelled()]
         return sorted(found + [f"process {name}" for name in _processes(threads)])
 
     def _all_tasks(self) -> set[Any]:
         return {task for loop in self._loops() for task in asyncio.all_tasks(loop)}
+
+    def _set_timer(
+        self,
+        set_timer: Callable[..., asyncio.TimerHandle],
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Any = None,
+    ) -> asyncio.TimerHandle:
+        code = _code_of(callback)
+        is_theirs = code is not None and is_users(code.co_filename)
+        task = asyncio.current_task() if is_theirs and asyncio._get_running_loop() else None
+        # What sets itself again and again has done so since the scripts were loaded.
+        if code is None or task is None or task in self._tasks:
+            return set_timer(when, callback, *args, context=context)
+
+        def call() -> None:
+            self._timers.pop(timer, None)
+            callback(*args)
+
+        timer = set_timer(when, call, context=context)
+        where = place(code.co_filename, code.co_firstlineno)
+        self._timers[timer] = f"timer {code.co_name} ({where})"
+        if len(self._timers) >= self._look_at:
+            self._timers = {
+                each: what for each, what in self._timers.items() if not each.cancelled()
+            }
+            self._look_at = max(FEW_TIMERS, 2 * len(self._timers))
+        return timer
 
 
 def _is_busy(thread: threading.Thread, frame: FrameType | None) -> bool:
@@ -104,6 +145,13 @@ def _awaits(task: Any) -> str | None:
             where = f" ({place(frame.f_code.co_filename, frame.f_lineno)})"
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
     return where
+
+
+def _code_of(callback: Any) -> CodeType | None:
+    """Return what of Python runs when this is called, None where that is not known."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    return getattr(callback, "__code__", None)
 
 
 def _described(what: str, frame: FrameType | None) -> str:

@@ -76,6 +76,7 @@ class Loops:
         self._active: TurningLoop | None = None
         """The one that hears what comes."""
         self._stopped = asyncio.Event()
+        self._leftovers: Leftovers | None = None
 
     @property
     def has_more(self) -> bool:
@@ -88,7 +89,7 @@ class Loops:
         Returns when all that was begun is over, and what handlers have left behind; `say_left`
         hears what that is.
         """
-        leftovers = Leftovers(lambda: [loop.loop for loop in self._watch.all])
+        self._leftovers = leftovers = Leftovers(lambda: [loop.loop for loop in self._watch.all])
         self._watch.begin(asyncio.get_running_loop())
         await self._stopped.wait()
         while self._waiting or any(loop.tasks for loop in self._watch.all):
@@ -160,6 +161,8 @@ class Loops:
     def _begin_to_turn(self, loop: TurningLoop) -> None:
         """Be called on a loop's own thread when it begins."""
         self._prepare()
+        if self._leftovers:
+            self._leftovers.note_timers(loop.loop)
         self._turn(loop)
         if loop is self._watch.active:
             self._hear(loop)
