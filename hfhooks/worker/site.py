@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hfhooks.errors import EndpointError
-from hfhooks.script.page import check_is_reached, mount_page
+from hfhooks.script.page import PROTECTING, check_is_reached, mount_page
 from hfhooks.script.registry import OwnServer
 from hfhooks.tracebacks import users_traceback
 from hfhooks.worker.sources import loaded_files
@@ -94,6 +94,8 @@ class _Shown:
 
     ui: object
     options: dict[str, Any] | None
+    routes: list[BaseRoute]
+    """Those that it is shown by."""
 
 
 def _mount(app: FastAPI, server: OwnServer) -> None:
@@ -102,13 +104,16 @@ def _mount(app: FastAPI, server: OwnServer) -> None:
     shown = getattr(app.state, "hfhooks_shown", None)
     if shown is not None and shown.ui is ui:
         if shown.options != options:
+            _close_if_open(app, shown, options or {})
             raise EndpointError(
                 "a page that is shown already cannot be given other arguments of launch.",
-                help="Make a new WebhooksServer for it, or start the kernel anew.",
+                help="Where they protect it, it is closed now. Make a new WebhooksServer for it, "
+                "or start the kernel anew.",
             )
         return
     if options is None:
         check_is_reached(sorted({server.file, *loaded_files()}))
+    before = list(app.router.routes)
     gradio = sys.modules.get("gradio")  # who has made Blocks has imported it
     if gradio and isinstance(ui, gradio.Blocks):
         mount_page(app, ui, options or {})
@@ -118,7 +123,15 @@ def _mount(app: FastAPI, server: OwnServer) -> None:
         raise EndpointError(
             f"WebhooksServer(ui=...) takes Gradio's Blocks or an ASGI application, not {ui!r}."
         )
-    app.state.hfhooks_shown = _Shown(ui, options)
+    routes = [route for route in app.router.routes if route not in before]
+    app.state.hfhooks_shown = _Shown(ui, options, routes)
+
+
+def _close_if_open(app: FastAPI, shown: _Shown, wanted: dict[str, Any]) -> None:
+    """Show a page no more that is to be protected otherwise than it is."""
+    given = shown.options or {}
+    if any(given.get(name) != wanted.get(name) for name in PROTECTING):
+        app.router.routes[:] = [route for route in app.router.routes if route not in shown.routes]
 
 
 def _mount_asgi(app: FastAPI, ui: ASGIApp) -> None:

@@ -146,7 +146,7 @@ def test_a_page_of_a_notebook_is_not_shown_before_launch_says_who_may_see_it() -
         assert len(other_routes(build(registry)[0])) == 1
 
 
-def test_a_page_that_is_shown_is_not_opened_or_closed_afterwards() -> None:
+def test_a_page_that_is_shown_is_not_given_other_arguments() -> None:
     with collecting(Registry(is_served=True)) as registry:
         app = WebhooksServer(ui=ui)
         app.page_options = {"auth": ("me", "password")}
@@ -154,6 +154,18 @@ def test_a_page_that_is_shown_is_not_opened_or_closed_afterwards() -> None:
         build(registry)
         app.launch()
         build(registry)
-        app.page_options = {"auth": ("me", "another")}
+        app.page_options = {"auth": ("me", "password"), "theme": "soft"}
         with pytest.raises(EndpointError, match="other arguments"):
             build(registry)
+        assert len(other_routes(app.fastapi_app)) == 1
+
+
+def test_a_page_that_is_shown_is_closed_where_it_is_to_be_protected_afterwards() -> None:
+    with collecting(Registry(is_served=True)) as registry:
+        app = WebhooksServer(ui=ui)
+        app.page_options = {}
+        build(registry)
+        app.page_options = {"auth": ("me", "password")}
+        with pytest.raises(EndpointError, match="other arguments"):
+            build(registry)
+        assert other_routes(app.fastapi_app) == []
