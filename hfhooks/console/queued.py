@@ -1,5 +1,6 @@
 """Output that waits for its reader in a bounded queue, and keeps nobody else waiting."""
 
+import errno
 import os
 import stat
 from collections import deque
@@ -18,6 +19,8 @@ DATA_ROOM = 1024 * 1024
 """Characters of data that may wait; few programs go on reading at all times."""
 LAST = 2.0
 """Seconds that a reader gets in the end."""
+MAY_PASS = {errno.ENOSPC, errno.EDQUOT}
+"""A full disk, whose owner may make room."""
 ATOMIC = 4096
 """Bytes that reach a pipe in one piece, whoever else writes to it: PIPE_BUF of Linux."""
 
@@ -29,7 +32,7 @@ class QueuedStream:
 
     Where nobody reads, the first of what waits and the newest are kept. What is lost between them
     is counted, and said there; of a stream of `data`, whose readers expect nothing else, on
-    another stream.
+    another stream. So it is with what a full disk does not take.
     """
 
     def __init__(self, stream: TextIO, data: str = "", notes: Self | None = None) -> None:
@@ -40,6 +43,8 @@ class QueuedStream:
         self._first_size = self._newest_size = 0
         self._lost = 0
         """Lines that were to stand between these."""
+        self._said = 0
+        """How many lines the count stands for that is being written."""
         self._is_closing = False
         self._is_writing = False
         """The thread has something to write."""
@@ -100,10 +105,18 @@ class QueuedStream:
         while texts := self._taken():
             try:
                 self._write(texts)
-            except OSError:  # nobody will ever read it
-                throw_away(self._stream)
+            except OSError as error:
+                if error.errno in MAY_PASS and not self._is_closing:
+                    self._lose(texts)
+                else:  # nobody will ever read it
+                    throw_away(self._stream)
             except Exception:  # noqa: BLE001 # of these, and others follow
-                self._lost += _lines_of(texts)
+                self._lose(texts)
+
+    def _lose(self, texts: Iterable[str]) -> None:
+        """Count what has not been written, with what the count among it stood for."""
+        with self._changed:
+            self._lost += _lines_of(texts) + max(0, self._said - 1)
 
     def _write(self, texts: Iterable[str]) -> None:
         """Write texts, as many together as nobody else's come between."""
@@ -136,6 +149,7 @@ class QueuedStream:
             lost = [f"… {self._lost} {self._what} not shown\n"] if self._lost else []
             before, newest = self._first, self._newest
             self._first, self._newest = [], deque()
+            self._said = 0 if self._notes else self._lost
             self._first_size = self._newest_size = self._lost = 0
             self._is_writing = True
         if self._notes:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from hfhooks.redact import redact
 from hfhooks.worker.frames import (
@@ -183,7 +183,25 @@ class Control:
 
     @staticmethod
     def _leave_standard_streams() -> None:
-        """Print line by line, and without secrets."""
+        """Print line by line, without secrets, and as long as somebody takes it."""
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a real stream here
         for stream in (sys.stdout, sys.stderr):
+            _lose_what_is_not_taken(stream)
             redact.guard(stream)
+
+
+def _lose_what_is_not_taken(stream: TextIO) -> None:
+    """Have no handler fail because a log's disk is full or its reader has gone."""
+    write, flush = stream.write, stream.flush
+
+    def try_to_write(text: str) -> int:
+        with suppress(OSError):
+            write(text)
+        return len(text)
+
+    def try_to_flush() -> None:
+        with suppress(OSError):
+            flush()
+
+    stream.write = try_to_write  # type: ignore[method-assign] # print() and logging call it
+    stream.flush = try_to_flush  # type: ignore[method-assign]

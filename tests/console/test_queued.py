@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -166,3 +167,25 @@ def test_a_fault_costs_what_was_just_written(pipe: Pipe, monkeypatch: pytest.Mon
     stream.write("kept\n")
     wait_until(pipe.shows("kept\n"))
     assert pipe.text in ("kept\n… 1 lines not shown\n", "kept\n")
+
+
+def test_what_a_full_disk_has_not_taken_is_counted(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    stream = pipe.queue()
+    refused: list[bytes] = []
+
+    def full(number: int, piece: bytes) -> int:
+        refused.append(piece)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    stream.write("one\n")
+    wait_until(lambda: len(refused) == 1)
+    stream.write("two\nthree\n")
+    wait_until(lambda: len(refused) == 2)
+    monkeypatch.undo()
+    stream.write("kept\n")
+    wait_until(pipe.shows("… 3 lines not shown\n"))
+    assert pipe.text == "kept\n… 3 lines not shown\n"

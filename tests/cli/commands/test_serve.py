@@ -470,14 +470,16 @@ def test_a_server_without_standard_streams_serves(script: Script, closed: str) -
     assert process.wait(timeout=30) == 130
 
 
-def test_a_script_may_print_where_there_is_no_stderr(script: Script) -> None:
+@pytest.mark.parametrize("nowhere", ["2>&-", "2</dev/null"], ids=["closed", "takes nothing"])
+def test_a_script_may_print_where_there_is_no_stderr(script: Script, nowhere: str) -> None:
     path = script("import sys\nprint(1, flush=True)\nprint(2, file=sys.stderr)\n1 / 0\n")
     serve = shlex.join([*COMMAND, "serve", str(path), "--port", "0", "--json", "--reload"])
-    command = ["sh", "-c", f"exec {serve} 2>&-"]
+    command = ["sh", "-c", f"exec {serve} {nowhere}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        assert "ZeroDivisionError" in process.stdout.readline()
+        line = process.stdout.readline()
         process.terminate()
+    assert "ZeroDivisionError" in line
 
 
 def test_a_relative_state_folder_is_a_folder_here(
