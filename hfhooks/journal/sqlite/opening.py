@@ -110,6 +110,8 @@ def _hold(lock: sqlite3.Connection, path: Path, holder: Holder) -> None:
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
+        if code_of(error) != sqlite3.SQLITE_BUSY:  # a full disk, for one
+            raise
         raise JournalTaken(
             f"the journal in {path.parent} is in use by {holder.name}.",
             help="Stop that one, or give this one its own: --state-dir FOLDER",

@@ -237,6 +237,15 @@ async def test_a_second_server_is_told_who_has_it(opened: Open) -> None:
     assert "--state-dir" in str(caught.value.help)
 
 
+async def test_what_is_no_lock_of_another_server_is_not_called_one(opened: Open) -> None:
+    database = opened()
+    database.close()
+    folder = database.path.parent
+    (folder / "d.lock-journal").mkdir()  # as where the disk is full, SQLite cannot write it
+    with pytest.raises(JournalError, match="cannot be used: unable to open database file"):
+        opened()
+
+
 async def test_a_closed_one_can_be_opened_again(opened: Open) -> None:
     opened().close()
     assert names(opened()) == []
