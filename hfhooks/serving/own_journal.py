@@ -30,7 +30,9 @@ def journal_url(settings: Settings, key: str, tell: Callable[[str], None] = prin
     may write to, `UsageError` for what would keep nothing for the next start.
     """
     if settings.journal:
-        return url_of(path_of(settings.journal))
+        path = path_of(settings.journal)
+        check_private(path.parent, is_ours=False)
+        return url_of(path)
     root = settings.state_dir or _root(tell)
     folder = journal_folder(root, key)
     check_private(root, is_ours=False)

@@ -21,7 +21,7 @@ class Holder:
     """
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_suffix(".holder")
+        self.path = database.with_suffix(".holder")
         self._stream: int | None = None
 
     @property
@@ -40,7 +40,7 @@ class Holder:
     def take(self, name: str) -> None:
         """Say who has it now."""
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._stream = os.open(self._path, flags, 0o600)
+        self._stream = os.open(self.path, flags, 0o600)
         os.write(self._stream, f"{' '.join(name.split())}\n{_boot()}\n".encode())
 
     def stopping(self) -> None:
@@ -51,14 +51,14 @@ class Holder:
 
     def leave(self) -> None:
         """Say that nobody has it."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         if self._stream is not None:
             os.close(self._stream)
             self._stream = None
 
     def _lines(self) -> list[str]:
         try:
-            return self._path.read_text(errors="replace").splitlines()
+            return self.path.read_text(errors="replace").splitlines()
         except OSError:
             return []
 

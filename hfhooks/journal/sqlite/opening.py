@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from errno import ENOSPC
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from hfhooks.errors import DiskError, JournalError, JournalTaken
 from hfhooks.journal.sqlite.files import (
+    ANOTHER,
     DISK_ERRORS,
     LOG_BYTES,
     LOOK_AT_THE_DISK,
@@ -56,9 +58,10 @@ def opened(path: Path, name: str, check: Use, prepare: Prepare) -> Opened:
     """
     try:
         _create(path)
+        holder = Holder(path)
+        _refuse_planted((path, log_of(path), index_of(path), _lock_of(path), holder.path))
         with ExitStack() as stack:
             lock = stack.enter_context(closing(connect(_lock_of(path), timeout=0)))
-            holder = Holder(path)
             _hold(lock, path, holder)
             end_of_the_last = holder.end_of_the_last
             holder.take(name)
@@ -94,6 +97,20 @@ def _create(path: Path) -> None:
     # SQLite would create it readable by everyone.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _refuse_planted(files: Iterable[Path]) -> None:
+    """Refuse what others have put in the place of ours, who could read or change all of it."""
+    if os.name == "nt":
+        return
+    for file in files:
+        with suppress(FileNotFoundError):
+            found = file.lstat()
+            trusted = {os.geteuid(), 0, file.parent.stat().st_uid}
+            if not stat.S_ISREG(found.st_mode):
+                raise JournalError(f"{file} is no file, but a link or something else.", ANOTHER)
+            if found.st_uid not in trusted:
+                raise JournalError(f"{file} belongs to another user.", ANOTHER)
 
 
 def _make(folder: Path) -> None:

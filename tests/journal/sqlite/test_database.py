@@ -1,4 +1,5 @@
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
@@ -243,6 +244,30 @@ async def test_what_is_no_lock_of_another_server_is_not_called_one(opened: Open)
     folder = database.path.parent
     (folder / "d.lock-journal").mkdir()  # as where the disk is full, SQLite cannot write it
     with pytest.raises(JournalError, match="cannot be used: unable to open database file"):
+        opened()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="owners and links of Unix")
+@pytest.mark.parametrize("name", ["d.db", "d.db-wal", "d.db-shm", "d.lock", "d.holder"])
+async def test_what_others_have_put_in_its_place_is_refused(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = tmp_path / "deep" / name
+    file.parent.mkdir()
+    file.symlink_to(tmp_path / "victim")
+    with pytest.raises(JournalError, match=f"{name} is no file"):
+        opened()
+    assert not (tmp_path / "victim").exists()
+    file.unlink()
+    file.touch()
+    lstat = Path.lstat
+
+    def of_another(path: Path) -> os.stat_result:
+        found = lstat(path)
+        return os.stat_result([*found[:4], found.st_uid + 1, *found[5:10]])
+
+    monkeypatch.setattr(Path, "lstat", of_another)
+    with pytest.raises(JournalError, match="belongs to another user"):
         opened()
 
 
