@@ -91,7 +91,10 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     timeout = options.get("timeout")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and not (is_number and 0 < timeout <= LONGEST_TIMEOUT):
-        raise EndpointError(f"timeout= takes seconds, such as 3600, not {timeout!r}.")
+        raise EndpointError(
+            f"timeout= takes seconds, such as 3600, not {timeout!r}.",
+            f"More than 0 and at most {LONGEST_TIMEOUT}, 30 days; leave it out for no limit.",
+        )
     try:
         return {"filter": Filter.of(**filters), **numbers, "timeout": timeout}
     except ValueError as error:

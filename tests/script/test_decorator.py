@@ -135,6 +135,10 @@ def test_retries_and_concurrency_are_the_endpoints(registry: Registry) -> None:
         ({"retries": "4"}, "retries= takes a number from 0 on, not '4'"),
         ({"retries": True}, "retries= takes a number from 0 on, not True"),
         ({"max_concurrency": 0}, "max_concurrency= takes a number from 1 on, not 0"),
+        ({"timeout": 0}, "timeout= takes seconds, such as 3600, not 0"),
+        ({"timeout": True}, "timeout= takes seconds, such as 3600, not True"),
+        ({"timeout": "30"}, "timeout= takes seconds, such as 3600, not '30'"),
+        ({"timeout": float("nan")}, "timeout= takes seconds, such as 3600, not nan"),
         ({"retry": 1}, "an endpoint has no argument 'retry', did you mean 'retries'?"),
     ],
 )
