@@ -286,6 +286,15 @@ def test_what_a_flag_has_said_is_not_said_of_the_file(pyproject: Callable[[str],
     assert load_settings(host="127.0.0.1").notes == []
 
 
+def test_a_path_may_begin_at_home(
+    pyproject: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert load_settings(state_dir="~/a").state_dir == Path("/home/ada/a")
+    pyproject('[tool.hfhooks]\nstate_dir = "~/a"\n')
+    assert load_settings().state_dir == Path("/home/ada/a")
+
+
 def test_relative_paths_begin_at_the_file_that_says_them_or_else_here(
     pyproject: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,8 @@ class QueuedStream:
 
     def _is_written(self, text: str) -> bool:
         """Write a text if nothing waits, and this need not; tell whether it is written."""
-        if not self._never_waits or self._first or self._is_writing or self._is_closing:
+        waits = self._first or self._lost or self._is_writing
+        if waits or self._is_closing or not self._never_waits:
             return False
         piece = self._encoded(text)
         if len(piece) > ATOMIC:

@@ -41,10 +41,14 @@ UNITS = {"": 1, "b": 1} | {
 WORDS = dict.fromkeys(("true", "yes", "on", "1"), True)
 WORDS |= dict.fromkeys(("false", "no", "off", "0"), False)
 URL = re.compile(
-    r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[\w.~%/+@=,:-]*)?", re.IGNORECASE
+    r"(?P<scheme>https?://)(?P<host>[\w.-]+|\[[0-9a-f:.]+\])"
+    r"(?P<rest>(:(?P<port>[0-9]{1,5}))?(?a:/[\w.~%/+@=,:-]*)?)",
+    re.IGNORECASE,
 )
 """Of what neither a terminal nor a shell takes for more than text."""
 MOST_PORT = 65535
+MOST_URL = 512
+"""Characters of one to which paths can be added."""
 NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 
@@ -112,9 +116,12 @@ def size(value: Any) -> int:
 
 def path(value: Any) -> Path:
     """Return a path."""
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or not str(value):
         raise ValueError("a path is needed")
-    return Path(value)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # whose home that is, nobody knows
+        raise ValueError(str(error)) from error
 
 
 def list_of(read: Read[T]) -> Read[list[T]]:
@@ -151,9 +158,14 @@ def domain(value: Any) -> str:
 def public_url(value: Any) -> str:
     """Return a URL to which paths can be added."""
     found = URL.fullmatch(text(value))
-    if not found or int(found["port"] or 0) > MOST_PORT:
+    if not found or int(found["port"] or 0) > MOST_PORT or len(found[0]) > MOST_URL:
         raise ValueError("a URL such as https://hooks.example.com is needed")
-    return found[0].rstrip("/")
+    host = found["host"]
+    try:  # as a header has it
+        host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise ValueError("a URL is needed whose host is a name") from error
+    return f"{found['scheme']}{host}{found['rest']}".rstrip("/")
 
 
 def _number(value: Any, needed: str) -> float:

@@ -19,6 +19,8 @@ Patterns: TypeAlias = str | Iterable[str] | None
 H = TypeVar("H", bound=Handler)
 LONGEST_TIMEOUT = 30 * 24 * 3600
 """Seconds."""
+LONGEST_NAME = 1024
+"""Characters of a path below `/webhooks/`: a request's, with its query, has at most 2 KiB."""
 LEAST = {"retries": 0, "max_concurrency": 1}
 """Options that are numbers, each with the least that it may be."""
 
@@ -108,6 +110,8 @@ def _endpoint_name(path: str | None, handler: Handler) -> str:
     name = name.removeprefix(PREFIX.lstrip("/"))
     parts = name.split("/")
     is_path = all(re.fullmatch(r"[A-Za-z0-9._~-]+", part) for part in parts)
+    if len(name) > LONGEST_NAME:
+        raise EndpointError(f"the path of an endpoint has at most {LONGEST_NAME} characters.")
     if not is_path or {".", ".."}.intersection(parts):
         help = "Use letters, digits and . _ ~ - between slashes, such as '/retrain'."
         raise EndpointError(f"{path or name!r} is no path for an endpoint.", help)

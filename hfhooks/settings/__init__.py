@@ -207,7 +207,7 @@ def _ignored(pyproject: Pyproject | None, is_command_line: bool) -> str | None:
 
 def _with_paths_from(folder: Path, name: str, value: Any) -> Any:
     """Return a value so that it means the same elsewhere."""
-    if name == "state_dir" and isinstance(value, str):
+    if name == "state_dir" and isinstance(value, str) and value and not value.startswith("~"):
         return str(folder / value)
     if name == "watch" and isinstance(value, list):
         return [_with_paths_from(folder, "state_dir", each) for each in value]

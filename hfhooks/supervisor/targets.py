@@ -91,6 +91,11 @@ def _script(path: Path, named: Path) -> Target:
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read.", help=f"Allow it: chmod u+r {path}")
     path = path.resolve()
+    try:
+        str(path).encode()
+    except UnicodeError as error:  # neither a URL nor JSON could name it
+        help = "Rename it, or its folder, with characters of UTF-8."
+        raise UsageError(f"the name of {str(path)!r} is no text.", help) from error
     names, root = [path.stem.replace(".", "_")], path.parent
     while (root / "__init__.py").is_file():
         names.insert(0, root.name)

@@ -47,7 +47,7 @@ TUNNEL = values.one_of("auto", "none")
         (values.domain, "a.ngrok-free.dev", "a.ngrok-free.dev"),
         (values.public_url, "https://a.test:8443/b/", "https://a.test:8443/b"),
         (values.public_url, "http://[::1]:7860/a_b~c/%20", "http://[::1]:7860/a_b~c/%20"),
-        (values.public_url, "HTTPS://b\xfccher.test", "HTTPS://b\xfccher.test"),
+        (values.public_url, "HTTPS://b\xfccher.test/x", "HTTPS://xn--bcher-kva.test/x"),
     ],
 )
 def test_what_is_meant(read: Callable[[Any], Any], value: object, meant: object) -> None:
@@ -68,7 +68,18 @@ def test_what_is_meant(read: Callable[[Any], Any], value: object, meant: object)
         (values.size, [0, "0", -1, "1TiB", "64.1MiB", 0.5], "a size from 1 byte to 64MiB is"),
         (values.switch, ["maybe", 2, None, "null"], "true or false is needed"),
         (values.text, [1, None], "text is needed"),
-        (values.path, [1, None], "a path is needed"),
+        (values.path, [1, None, ""], "a path is needed"),
+        (values.path, ["~nobody-has-this-name/x"], "Could not determine home directory"),
+        (
+            values.public_url,
+            [f"https://a.test/{'a' * 512}", "https://a.test/\xfc"],
+            "a URL such as",
+        ),
+        (
+            values.public_url,
+            ["https://" + "\xfc" * 70 + ".test"],
+            "a URL is needed whose host is a name",
+        ),
         (values.list_of(values.path), ["a", "null", "{}", 1, None], "a JSON list is needed"),
         (values.list_of(values.path), [[1], "[1]"], "a path is needed"),
         (TUNNEL, ["x", "", None, 1], "one of auto, none is needed"),

@@ -104,6 +104,7 @@ def test_a_path_taken_twice_names_both_places(registry: Registry) -> None:
         (lambda: webhook_endpoint(3), "a text such as '/retrain', not 3"),  # type: ignore[call-overload] # wrong on purpose
         (lambda: webhook_endpoint("/")(retrain), "'/' is no path"),
         (lambda: webhook_endpoint("/a//b")(retrain), "is no path"),
+        (lambda: webhook_endpoint("a" * 1025)(retrain), "has at most 1024 characters"),
         (lambda: webhook_endpoint("/a b")(retrain), "is no path"),
         (lambda: webhook_endpoint("/{name}")(retrain), "is no path"),
         (lambda: webhook_endpoint(lambda payload: None), "'<lambda>' is no path"),

@@ -11,6 +11,8 @@ from hfhooks.supervisor.targets import check_syntax, code_of, find_targets
 
 Script = Callable[..., Path]
 
+NO_TEXT = os.fsdecode(b"\xff.py")
+
 
 @pytest.fixture(autouse=True)
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +113,7 @@ def test_a_target_is_called_what_a_person_would_call_it(script: Script) -> None:
         ("hooks.py", "no such file: hooks.py", "Did you mean hook.py?"),
         ("bots/nope", "no such file: bots/nope", None),
         ("notes.txt", "notes.txt is not a Python script", "Name a .py file."),
+        (NO_TEXT, "is no text.", "Rename it, or its folder, with characters of UTF-8."),
         ("fifo.py", "fifo.py is not a Python script", "Name a .py file."),
         ("empty", "empty: no Python script in this folder", None),
         ("no_such_module", "no such file or module: no_such_module", None),
@@ -125,6 +128,7 @@ def test_what_is_not_there_is_wrong_usage(
     script("", "notes.txt")
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "fifo.py")
+    script("", NO_TEXT)
     with pytest.raises(UsageError) as caught:
         find_targets([argument])
     assert words in str(caught.value)
