@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
+from math import inf
 from typing import Any
 
 from hfhooks.gateway.admission import Admission
@@ -32,6 +33,8 @@ PROBES = "/.hfhooks/"
 """Where requests come that look for this server, followed by a secret."""
 HEALTH = (HEALTHY, READY) = "/healthz", "/readyz"
 """Where balancers look for whether deliveries are recorded, and people whether they are handled."""
+MISSED_EVERY = 60.0
+"""Seconds between two words on senders that may have meant another path."""
 PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
@@ -73,6 +76,8 @@ class Gateway:
         self.journal, self.host, self.tell, self.now = journal, host, tell, now
         self.turned_away = TurnedAway(tell)
         self.kept = Kept(wait, most_kept)
+        self._missed_at = -inf
+        """When it was said last which endpoint a sender may have meant."""
         self._token = token
         self._why_idle = why_idle
         self.paths = Paths((*HEALTH, probe), wait)
@@ -121,6 +126,16 @@ class Gateway:
         # Of a 503 there may be thousands, and why is said once.
         if self.paths.is_endpoint(request.path) and refusal.status != 503:
             self.tell(Refused(request.path, refusal.status, refusal.word, refusal.hint))
+        elif refusal.status == 404 and request.method == "POST":
+            self._tell_of_a_miss(request.path)
+
+    def _tell_of_a_miss(self, path: str) -> None:
+        """Say, once a minute at most, which endpoint a sender may have meant."""
+        now = self.now()
+        if 0 <= now - self._missed_at < MISSED_EVERY or not (nearest := self.paths.nearest(path)):
+            return
+        self._missed_at = now
+        self.tell(Refused(path, 404, "not_found", f"{path} is no endpoint; {nearest} is one."))
 
     def _begin(self, request: Request) -> None:
         if request.bad_head:

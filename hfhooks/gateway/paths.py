@@ -1,6 +1,7 @@
 """What paths mean: an endpoint, a page of the script's, or nothing."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 
 from hfhooks.http.messages import Request
@@ -11,6 +12,9 @@ from hfhooks.model.refusal import Refusal
 __all__ = ["STARTING", "Paths"]
 
 STARTING = {"retry-after": "5"}
+LONGEST_COMPARED = 200
+"""Characters of a path that are compared with those of endpoints."""
+SLASHES = re.compile("/+")
 
 
 class Paths:
@@ -53,7 +57,19 @@ class Paths:
         self._know()
 
     def is_endpoint(self, path: str) -> bool:
-        return path in self._endpoints
+        return self._find(path) is not None
+
+    def nearest(self, path: str) -> str | None:
+        """Return the endpoint that a sender may have meant by a path where there is none."""
+        from difflib import get_close_matches  # which nothing but an error needs
+
+        paths = {each.name.lower(): each.path for each in self._endpoints.values()}
+        paths |= {name.rpartition("/")[2]: path for name, path in paths.items()}
+        whole = path[:LONGEST_COMPARED].strip("/").lower()
+        for word in (whole, whole.partition("/")[2]):
+            for close in get_close_matches(word, paths, n=1):
+                return paths[close]
+        return None
 
     def site_for(self, request: Request) -> Site | None:
         """Return the site that a request is for, None if it is for us."""
@@ -65,7 +81,7 @@ class Paths:
 
     def may_appear(self, path: str) -> bool:
         """Tell whether an endpoint may be at a path when they are known, and is not yet."""
-        return not self._are_known and path.startswith(PREFIX) and path not in self._endpoints
+        return not self._are_known and _is_below(path) and not self.is_endpoint(path)
 
     def when_known(self, then: Callable[[], None]) -> None:
         """Make a call when the endpoints are known, or after the wait."""
@@ -74,7 +90,7 @@ class Paths:
 
     def endpoint_at(self, path: str) -> Endpoint:
         """Return the endpoint at a path. Raises `Refusal` where there is none, or none any more."""
-        if not path.startswith(PREFIX):
+        if not _is_below(path):
             raise Refusal(404, "not_found")
         if self.may_appear(path):
             raise Refusal(503, "starting", STARTING)
@@ -95,6 +111,18 @@ class Paths:
             then()
 
     def _find(self, path: str) -> Endpoint | None:
+        if found := self._endpoints.get(path):
+            return found
+        path = _plain(path)
         # huggingface_hub puts the prefix before a path that has it already.
         doubled = path.removeprefix(PREFIX.rstrip("/"))
         return self._endpoints.get(path) or self._endpoints.get(doubled)
+
+
+def _plain(path: str) -> str:
+    """Return a path without slashes that are doubled, or at its end: they come of joining URLs."""
+    return SLASHES.sub("/", path).rstrip("/")
+
+
+def _is_below(path: str) -> bool:
+    return path.startswith(PREFIX) or _plain(path).startswith(PREFIX)

@@ -30,7 +30,10 @@ def check_media_type(endpoint: Endpoint, fields: Mapping[str, str]) -> None:
     media_type = content_type.partition(";")[0].strip().lower()
     is_json = media_type == "application/json" or media_type.endswith("+json")
     if not is_json or fields.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "unsupported_media_type")
+        encoding = fields.get("content-encoding")
+        came = f"Content-Encoding: {encoding}" if is_json else f"Content-Type: {content_type}"
+        hint = f"{endpoint.path} takes JSON as it is, Content-Type: application/json, not {came}."
+        raise Refusal(415, "unsupported_media_type", hint=hint)
 
 
 def receive(

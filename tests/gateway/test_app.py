@@ -14,6 +14,7 @@ from hfhooks import Discard, Retry, WebhookPayload, WebhooksServer, webhook_endp
 from hfhooks.dispatch.dispatcher import Dispatcher
 from hfhooks.errors import DiskError, JournalFull
 from hfhooks.gateway.app import Gateway
+from hfhooks.gateway.paths import Paths
 from hfhooks.http.limits import MAX_BODY
 from hfhooks.journal import Journal
 from hfhooks.journal.backlog import Limits
@@ -405,6 +406,84 @@ async def test_a_payload_that_does_not_fit_the_model_is_not_the_senders_fault(
     assert outcome.attempt.error == "body.number: Field required"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/webhooks/retrain/",
+        "//webhooks/retrain",
+        "/webhooks//retrain",
+        "/webhooks/webhooks/retrain",
+    ],
+)
+async def test_slashes_that_come_of_joining_urls_are_no_fault(gateway: Any, path: str) -> None:
+    @webhook_endpoint
+    def retrain(payload: dict[str, Any]) -> str:
+        return "ran"
+
+    http = await gateway()
+    url = f"{str(http.base_url).rstrip('/')}{path}"
+    answer = await http.post(url, content=PULL, headers=JSON)
+    assert (answer.status_code, answer.json()) == (200, "ran")
+
+
+async def test_a_path_near_an_endpoint_is_said_to_be_none_once_a_minute(
+    gateway: Any, reports: Reports
+) -> None:
+    @webhook_endpoint
+    def retrain(payload: dict[str, Any]) -> None: ...
+
+    @webhook_endpoint("/bots/reply")
+    def reply(payload: dict[str, Any]) -> None: ...
+
+    http = await gateway()
+    for path in ("/wp-login.php", "/webhooks/retrian", "/webhooks/retrian", "/reply"):
+        assert (await http.post(path, content=PULL, headers=JSON)).status_code == 404
+    assert (await http.get("/webhooks/retrian")).status_code == 404
+    assert reports.refused == [("/webhooks/retrian", 404, "not_found")]
+    assert reports.hints == ["/webhooks/retrian is no endpoint; /webhooks/retrain is one."]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/webhooks/retrian", "/webhooks/retrain"),
+        ("/webhook/retrain", "/webhooks/retrain"),
+        ("/retrain", "/webhooks/retrain"),
+        ("/webhooks/Retrain", "/webhooks/retrain"),
+        ("/webhooks/reply", "/webhooks/bots/reply"),
+        ("/wp-login.php", None),
+        ("/" + "a" * 2000, None),
+    ],
+)
+def test_the_nearest_endpoint_is_what_a_sender_may_have_meant(path: str, meant: str | None) -> None:
+    paths = Paths((), wait=0)
+    paths._endpoints = {each.path: each for each in map(Endpoint, ("retrain", "bots/reply"))}
+    assert paths.nearest(path) == meant
+
+
+@pytest.mark.parametrize(
+    ("headers", "came"),
+    [
+        ({"content-type": "text/plain"}, "Content-Type: text/plain"),
+        (
+            {"content-type": "application/json", "content-encoding": "gzip"},
+            "Content-Encoding: gzip",
+        ),
+    ],
+)
+async def test_of_what_is_no_json_the_header_is_named(
+    gateway: Any, reports: Reports, headers: dict[str, str], came: str
+) -> None:
+    @webhook_endpoint
+    def retrain(payload: dict[str, Any]) -> None: ...
+
+    http = await gateway()
+    answer = await http.post("/webhooks/retrain", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    [hint] = reports.hints
+    assert hint.endswith(f"Content-Type: application/json, not {came}.")
+
+
 async def test_an_answer_that_cannot_be_sent_is_a_delivery_that_succeeded(
     gateway: Any, reports: Reports
 ) -> None:
@@ -750,7 +829,6 @@ async def test_an_endpoint_takes_post_only(gateway: Any, method: str) -> None:
         "/openapi.json",
         "/webhooks",
         "/webhooks/",
-        "/webhooks/echo/",
         "/webhooks/nope",
         "/x",
     ],
