@@ -2,24 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from traceback import walk_tb
 
 from hfhooks.errors import HfhooksError, LoadError, place
+from hfhooks.script.missing import how_to_get
 from hfhooks.script.target import Target
 from hfhooks.tracebacks import is_users, users_text
 
 __all__ = ["errors_of"]
-
-# Packages whose name on PyPI is not the name they are imported by.
-DISTRIBUTIONS = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
-    "dotenv": "python-dotenv",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
 @contextmanager
@@ -35,7 +25,7 @@ def errors_of(target: Target) -> Iterator[None]:
             if isinstance(error, LoadError):
                 error.file, error.line = file, line
             raise
-        message, help = _explain(error, target)
+        message, help = _explain(error, target, file, line)
         raise LoadError(f"{where}: {message}", help, file, line) from error
 
 
@@ -47,7 +37,9 @@ def _place_of(error: BaseException) -> tuple[str, int | None] | None:
     return next((place for place in reversed(places) if is_users(place[0])), None)
 
 
-def _explain(error: BaseException, target: Target) -> tuple[str, str | None]:
+def _explain(
+    error: BaseException, target: Target, file: str | None, line: int | None
+) -> tuple[str, str | None]:
     kind = type(error).__name__
     if isinstance(error, SystemExit):
         call = "sys.exit()" if error.code is None else f"sys.exit({error.code!r})"
@@ -59,15 +51,5 @@ def _explain(error: BaseException, target: Target) -> tuple[str, str | None]:
         source = f": {error.text.strip()}" if error.text else ""
         return f"{kind}: {error.msg}{source}", None
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"no module named {error.name!r}", _how_to_get(error.name, target)
+        return f"no module named {error.name!r}", how_to_get(error.name, target, file, line)
     return f"{kind}: {text}" if (text := users_text(error)) else kind, None
-
-
-def _how_to_get(module: str, target: Target) -> str:
-    from difflib import get_close_matches  # which most loads do without
-
-    top = module.partition(".")[0]
-    siblings = [path.stem for folder in target.folders for path in Path(folder).glob("*.py")]
-    if close := get_close_matches(top, siblings, n=1):
-        return f"Did you mean {close[0]!r}?"
-    return f"Install it where hfhooks runs: pip install {DISTRIBUTIONS.get(top, top)}"

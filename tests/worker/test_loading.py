@@ -161,6 +161,53 @@ def test_a_package_with_another_name_on_pypi(
     assert str(error.help).endswith("pip install scikit-learn")
 
 
+@pytest.mark.parametrize(
+    ("line", "distribution"),
+    [
+        ("import google.cloud.storage", "google-cloud-storage"),
+        ("from google.cloud import storage", "google-cloud-storage"),
+        ("from google.cloud.bigquery.table import Row", "google-cloud-bigquery"),
+        ("from google.protobuf import message", "protobuf"),
+        ("import azure.storage.blob as blob", "azure-storage-blob"),
+        ("from Crypto.Cipher import AES", "pycryptodome"),
+    ],
+)
+def test_a_package_is_told_by_all_that_the_line_imports(
+    script: Script, line: str, distribution: str
+) -> None:
+    assert str(failure(script(line)).help).endswith(f"pip install {distribution}")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/ada/.local/pipx/venvs/hfhooks", "pipx inject hfhooks pyyaml"),
+        ("/home/ada/.local/share/pipx/venvs/hfhooks", "pipx inject hfhooks pyyaml"),
+        ("/home/ada/.local/share/uv/tools/hfhooks", "uv tool install hfhooks --with pyyaml"),
+        ("/home/ada/.cache/uv/archive-v0/x", "uvx --with pyyaml hfhooks"),
+        ("/srv/bot/.venv", "pip install pyyaml"),
+    ],
+)
+def test_how_to_install_it_depends_on_how_we_were(
+    script: Script, monkeypatch: pytest.MonkeyPatch, prefix: str, command: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.setattr(sys, "prefix", prefix)
+    assert failure(script("import yaml")).help == f"Install it where hfhooks runs: {command}"
+
+
+def test_a_module_of_ones_own_is_not_to_be_installed(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "mylib").mkdir()
+    script("WORD = 1", "mylib/words.py")
+    (tmp_path / "bots").mkdir()
+    error = failure(script("from mylib.words import WORD", "bots/app.py"))
+    assert error.help == (
+        f"It is in {tmp_path}, where nothing looks for it. Say so: PYTHONPATH={tmp_path}"
+    )
+    error = failure(script("import mylib.wrods"))
+    assert error.help == f"{tmp_path / 'mylib'} has no module 'wrods'."
+
+
 def test_a_mistyped_sibling_is_offered(script: Script) -> None:
     script("", "helpers.py")
     assert failure(script("import helprs")).help == "Did you mean 'helpers'?"
