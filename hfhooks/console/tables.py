@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from types import MappingProxyType
 
 from hfhooks.console.output import print_data
@@ -21,6 +22,8 @@ OUTCOMES = {
     "error": ("failed", "red"),
 }
 """What checks come to, with the mark and the colour of each."""
+ATTEMPT_COLOURS = {"succeeded": "green", "interrupted": "yellow", "cancelled": ""}
+"""Of what attempts come to; all else is a failure."""
 COLUMNS = {
     "id": 4,
     "received": 14,
@@ -139,14 +142,20 @@ def print_delivery(delivery: Recorded, attempts: Sequence[Attempt]) -> None:
     say()
     for line in _readable(delivery.body, screen.is_terminal).splitlines():
         say(safe(line, 10_000))
-    for attempt in attempts:
-        answer = "" if attempt.http_status is None else f" {attempt.http_status}"
+    # What several attempts in a row have come to stands once, below the last of them.
+    for text, alike in groupby(attempts, _text_of):
         say()
-        said = f"{attempt.status}{answer}  {milliseconds(attempt.duration)}  "
-        say((f"attempt {attempt.number}  ", "bold"), said, _when(attempt.started_at))
-        text = attempt.error or attempt.answer.decode(errors="replace")
+        for attempt in alike:
+            answer = "" if attempt.http_status is None else f" {attempt.http_status}"
+            status = (f"{attempt.status}{answer}", ATTEMPT_COLOURS.get(attempt.status, "red"))
+            took = f"  {milliseconds(attempt.duration)}  {_when(attempt.started_at)}"
+            say((f"attempt {attempt.number}  ", "bold"), status, took)
         for line in text.splitlines():
             say("    ", safe(line, 1000))
+
+
+def _text_of(attempt: Attempt) -> str:
+    return attempt.error or attempt.answer.decode(errors="replace")
 
 
 def _readable(payload: bytes, is_indented: bool) -> str:
