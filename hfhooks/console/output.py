@@ -101,8 +101,13 @@ def print_sent(sent: "Sent") -> None:
     line = f"  {sent.endpoint}  {milliseconds(sent.seconds)}"
     line += f"  #{sent.id}" if sent.id else ""
     screen.line((mark, COLOURS.get(sent.status, "")), safe(line))
-    if sent.status == "ignored" and sent.id:
-        say_note(screen, f"its filter does not match. To see why: hfhooks explain {sent.id}")
+    if sent.status == "ignored":
+        more = f" All of it: hfhooks explain {sent.id}" if sent.id else ""
+        say_note(screen, f"its filter does not match: {sent.why}.{more}")
+    elif sent.why:
+        screen.line((f"    {safe(sent.why, 500)}", COLOURS.get(sent.status, "")))
+        if sent.id:
+            say_note(screen, f"all of it: hfhooks deliveries show {sent.id}")
     text = redact(sent.body.decode(errors="replace"))  # before colours may part a secret
     if not sys.stdout.isatty():
         print_data(text)

@@ -1,14 +1,18 @@
 """What senders hear. Pure."""
 
 from functools import lru_cache
+from urllib.parse import quote
 
 from hfhooks.http.messages import Answer, encoded_headers
 from hfhooks.model.delivery import Verdict
 from hfhooks.model.ending import ANSWERED, CANCELLED, DISCARDED, REFUSED, UNSENDABLE, Ending
-from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, is_carried
+from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, WHY_HEADER, is_carried
 from hfhooks.redact import redact
 
 __all__ = ["accepted", "for_owner", "with_outcome"]
+
+LONGEST_WHY = 500
+"""Characters of why something became of a delivery."""
 
 
 def accepted(id: int, status: str, http_status: int | None = None) -> Answer:
@@ -32,9 +36,11 @@ def with_outcome(id: int, verdict: Verdict, ending: Ending) -> Answer:
     return accepted(id, verdict.status, 200 if is_settled else 500)
 
 
-def for_owner(answer: Answer, id: int, status: str) -> Answer:
+def for_owner(answer: Answer, id: int, status: str, why: str = "") -> Answer:
     """Return the answer as it is shown to the server's owner, with what only the owner is told."""
     own = {DELIVERY_HEADER: str(id), STATUS_HEADER: "queued" if status == "running" else status}
+    if why:
+        own[WHY_HEADER] = quote(redact(why)[:LONGEST_WHY], errors="replace")
     return Answer(answer.status, redact(answer.body), answer.headers + encoded_headers(own))
 
 

@@ -65,6 +65,7 @@ class Exchange:
         "_sent_status",
         "_stored",
         "_turn",
+        "_why",
         "gateway",
         "request",
     )
@@ -80,6 +81,7 @@ class Exchange:
         self._turn: Turn
         self._stored: Stored
         self._sent_status: int
+        self._why = ""
 
     @_step
     def record(self) -> None:
@@ -130,6 +132,8 @@ class Exchange:
     def told(self, claim: Claim, verdict: Verdict, ending: Ending) -> int:
         """Answer with the outcome, if it is in time; return the HTTP status of the answer."""
         if not self.request.is_answered:
+            if self._is_owner:
+                self._why = ending.why
             self._answer_kept(with_outcome(claim.id, verdict, ending), verdict.status)
         return self._sent_status
 
@@ -150,7 +154,7 @@ class Exchange:
 
     def _answer(self, answer: Answer, status: str) -> None:
         if self._is_owner:
-            answer = for_owner(answer, self._stored.id, status)
+            answer = for_owner(answer, self._stored.id, status, self._mismatch or self._why)
         self.request.answer(answer)
 
     def _tell_what_it_is(self) -> None:

@@ -68,6 +68,12 @@ class Ending:
     pending_after: bool = False
     """Something is left to be done after the answer, such as background tasks."""
 
+    @property
+    def why(self) -> str:
+        """The last line of what is said of a call that has no answer of its author's."""
+        lines = self.body.decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines and self.kind != ANSWERED else ""
+
 
 def failed_by(fault: Fault) -> Ending:
     """Return how a call ends that a fault of ours has kept from its handler."""

@@ -21,6 +21,9 @@ DELIVERY_HEADER = "hfhooks-delivery"
 STATUS_HEADER = "hfhooks-status"
 """Tells the owner of a server what became of that delivery."""
 
+WHY_HEADER = "hfhooks-why"
+"""Tells the owner of a server, percent-encoded, why that became of it: in one line."""
+
 HOP_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "proxy-connection"}

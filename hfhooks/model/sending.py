@@ -41,6 +41,8 @@ class Sent:
     id: int | None
     seconds: float
     body: bytes
+    why: str = ""
+    """Why that became of it, in one line, where its author's answer does not say it."""
 
     @property
     def has_failed(self) -> bool:

@@ -101,6 +101,7 @@ def sent(one: Sent) -> dict[str, Any]:
         "http_status": one.http_status,
         "duration_ms": milliseconds(one.seconds),
         "answer": answer,
+        **({"why": one.why} if one.why else {}),
     }
 
 

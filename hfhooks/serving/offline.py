@@ -9,7 +9,7 @@ from typing import Any
 from hfhooks.dispatch.verdict import WHY, judge
 from hfhooks.errors import LoadError
 from hfhooks.model.delivery import Claim, Recorded
-from hfhooks.model.ending import CRASHED, Ending
+from hfhooks.model.ending import CRASHED, UNSENDABLE, Ending
 from hfhooks.model.endpoint import Endpoint
 from hfhooks.model.headers import ORIGIN_HEADER, OWN_HEADERS
 from hfhooks.model.sending import Request, Sent, named
@@ -37,7 +37,7 @@ class OfflineScript:
         endpoint = named(self.endpoints, request.endpoint)
         mismatch = endpoint.filter.mismatch(payload)
         if mismatch:
-            return Sent(200, "ignored", endpoint.name, None, 0.0, mismatch.encode())
+            return Sent(200, "ignored", endpoint.name, None, 0.0, b"", mismatch)
         if self._worker.is_gone:
             gone = b"The worker process died before: this handler was not called."
             return Sent(500, "failed", endpoint.name, None, 0.0, gone)
@@ -52,7 +52,10 @@ class OfflineScript:
         verdict = judge(claim, ending, retries=0, chance=0.5)
         status = "succeeded" if verdict.status == "succeeded" else "failed"
         body = WHY[CRASHED].encode() if ending.kind == CRASHED else ending.body
-        return Sent(ending.status or 500, status, endpoint.name, None, seconds, body)
+        why = ""
+        if ending.kind == UNSENDABLE:
+            why, body = f"its answer cannot be sent: {ending.why}", b""
+        return Sent(ending.status or 500, status, endpoint.name, None, seconds, body, why)
 
 
 @asynccontextmanager

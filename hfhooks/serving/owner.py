@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hfhooks.errors import HfhooksError, StartError, UsageError
-from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER
+from hfhooks.model.headers import DELIVERY_HEADER, STATUS_HEADER, TOKEN_HEADER, WHY_HEADER
 from hfhooks.model.running_server import RunningServer
 from hfhooks.model.sending import Request, Sent
 from hfhooks.private import servers_folder
@@ -71,6 +71,7 @@ def send(server: RunningServer, request: Request) -> Sent:
         int(id) if id else None,
         time.perf_counter() - started,
         response.body,
+        unquote(response.headers.get(WHY_HEADER, "")),
     )
 
 

@@ -51,6 +51,23 @@ def test_a_replay_shows_a_line_and_the_answer_apart(capsys: pytest.CaptureFixtur
     assert err == "✓ 200 succeeded  train  50 ms  #17\n✗ 401 failed  train  50 ms\n"
 
 
+def test_of_what_has_failed_is_said_why_and_where_the_rest_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_sent(Sent(500, "failed", "train", 17, 0.05, b"", "ValueError: \x1b no"))
+    print_sent(Sent(200, "ignored", "train", 18, 0.05, b"", "event a is not b"))
+    print_sent(Sent(200, "succeeded", "train", None, 0.05, b"", "its answer cannot be sent: x"))
+    assert capsys.readouterr().err.splitlines() == [
+        "✗ 500 failed  train  50 ms  #17",
+        "    ValueError: \\x1b no",
+        "note: all of it: hfhooks deliveries show 17",
+        "· 200 ignored  train  50 ms  #18",
+        "note: its filter does not match: event a is not b. All of it: hfhooks explain 18",
+        "✓ 200 succeeded  train  50 ms",
+        "    its answer cannot be sent: x",
+    ]
+
+
 def test_on_a_terminal_the_answer_is_indented_and_inert(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,11 @@ def test_what_was_sent_shows_the_answer_as_json_if_it_is_some(body: bytes, answe
     }
 
 
+def test_what_was_sent_says_why_that_became_of_it_where_something_does() -> None:
+    failed = Sent(500, "failed", "train", 17, 0.0, b"", "ValueError: no")
+    assert views.sent(failed)["why"] == "ValueError: no"
+
+
 @given(st.binary(), st.none() | st.floats(0, 4e9))
 def test_what_is_exported_comes_back_byte_for_byte(body: bytes, at: float | None) -> None:
     one = Exported("train", body, (("webhook-id", "w1"),), "a=1", at)

@@ -181,7 +181,8 @@ def test_where_none_wants_it_one_must_be_named(start: Start, script: Script) -> 
     assert (result.returncode, json.loads(result.stdout)["status"]) == (0, "ignored")
     line, note = result.stderr.splitlines()
     assert line.startswith("· 200 ignored  push  ")
-    assert note == "note: its filter does not match. To see why: hfhooks explain 1"
+    assert note.startswith("note: its filter does not match: event ")
+    assert note.endswith(" All of it: hfhooks explain 1")
 
 
 def test_an_endpoint_that_is_not_there_is_wrong_usage(start: Start, script: Script) -> None:
@@ -729,3 +730,15 @@ def test_headers_of_a_connection_are_not_those_of_a_file(
         assert answer["headers"]["content-length"] == str(len(SMUGGLED))
     wait_until(lambda: len(server.deliveries) == 3)
     assert [each["replay"] for each in server.deliveries] == [not is_by_url] * 3
+
+
+@pytest.mark.parametrize("wait", ["30", "0"])
+def test_why_a_handler_has_failed_is_said_where_that_is_known(
+    start: Start, script: Script, wait: str
+) -> None:
+    text = "from hfhooks import webhook_endpoint\n@webhook_endpoint(retries=0)\n"
+    server = start(script(f"{text}def a(payload): raise ValueError('no wäy')"), "--wait", wait)
+    assert server.ready
+    said = run_command("replay", str(PULL)).stderr.splitlines()[1:]
+    known = ["    ValueError: no wäy", "note: all of it: hfhooks deliveries show 1"]
+    assert said == (known if wait == "30" else [])
