@@ -10,7 +10,8 @@ from hfhooks.console.output import print_note
 from hfhooks.errors import StartError, UsageError
 from hfhooks.journal import Reading, open_reading, path_of, url_of
 from hfhooks.journal.folders import journal_folder, journals
-from hfhooks.model.delivery import Recorded
+from hfhooks.model.delivery import Recorded, Wanted
+from hfhooks.model.events import nearest
 from hfhooks.model.running_server import RunningServer
 from hfhooks.private import state_folder
 from hfhooks.serving.owner import find_server, running_servers
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hfhooks.settings import Settings
 
 __all__ = [
+    "check_endpoint",
     "journal_url",
     "known_journals",
     "named",
@@ -120,6 +122,15 @@ def recorded(journal: Reading, id: int) -> Recorded:
     if (delivery := now(journal.get(id))) is None:
         raise UsageError(f"no delivery {id} is recorded.")
     return delivery
+
+
+def check_endpoint(journal: Reading, name: str | None) -> None:
+    """Accept an endpoint that is known, or has deliveries there. Raises `UsageError`."""
+    if name and not now(journal.list(Wanted(endpoint=name, limit=1))):
+        known = [each.endpoint.name for each in now(journal.endpoints()) or ()]
+        if name not in known:
+            hint = f", {nearest(name, known)}" if known else "."
+            raise UsageError(f"no endpoint {name!r}{hint}")
 
 
 def named(name: str, port: int | None = None, script: str | None = None) -> "list[Exported]":

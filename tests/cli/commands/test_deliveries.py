@@ -675,6 +675,7 @@ def test_a_person_is_asked_and_nobody_else(holding: Any) -> None:
     [
         ([], 2, "name deliveries, or say --endpoint NAME, or --orphans."),
         (["1", "--orphans"], 2, "name deliveries, or say"),
+        (["--endpoint", "nope", "--yes"], 2, "no endpoint 'nope', valid: "),
         (["404", "1", "--yes"], 2, "no delivery 404 is recorded."),
         (["1", "--yes"], 1, "delivery 1 neither waits nor runs: it is succeeded."),
         (["x"], 2, "ID x: a whole number is needed."),

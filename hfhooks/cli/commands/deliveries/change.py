@@ -12,7 +12,15 @@ from urllib.parse import urlencode
 import typer
 
 from hfhooks.cli.completion import delivery_ids, endpoint_names
-from hfhooks.cli.journals import journal_url, now, opened, reading, recorded, server_if_any
+from hfhooks.cli.journals import (
+    check_endpoint,
+    journal_url,
+    now,
+    opened,
+    reading,
+    recorded,
+    server_if_any,
+)
 from hfhooks.cli.options import MOST, Port, Script, since_when
 from hfhooks.console.output import print_note
 from hfhooks.errors import HfhooksError, UsageError
@@ -130,6 +138,7 @@ def _unfinished(
         for id in ids or ():
             if (status := recorded(journal, id).status) not in UNFINISHED:
                 raise HfhooksError(f"delivery {id} neither waits nor runs: it is {status}.")
+        check_endpoint(journal, endpoint)
         chosen = now(orphans_of(journal)) if are_orphans else ids or None
         wanted = Wanted(ids=chosen, endpoint=endpoint, statuses=UNFINISHED, limit=MOST)
         return now(journal.list(wanted))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hfhooks.cli.completion import endpoint_names, event_names, words
-from hfhooks.cli.journals import now, opened
+from hfhooks.cli.journals import check_endpoint, now, opened
 from hfhooks.cli.options import MOST, Port, Script, Since, since_when
 from hfhooks.console.output import print_note
 from hfhooks.console.tables import print_deliveries
@@ -92,7 +92,8 @@ def list_deliveries(
         limit=limit,
     )
     with opened(port, script) as journal:
-        _check_words(journal, wanted)
+        check_endpoint(journal, wanted.endpoint)
+        _check_event(journal, wanted.event)
         found = now(journal.list(wanted))[::-1]
         newest = now(journal.list(Wanted(limit=1)))
         if not found and not follow:
@@ -107,14 +108,9 @@ def list_deliveries(
             asyncio.run(_follow(journal, replace(wanted, limit=1), after, as_json))
 
 
-def _check_words(journal: Reading, wanted: Wanted) -> None:
-    """Accept an endpoint and an event that are known, or recorded. Raises `UsageError`."""
-    if (name := wanted.endpoint) and not now(journal.list(Wanted(endpoint=name, limit=1))):
-        known = [each.endpoint.name for each in now(journal.endpoints()) or ()]
-        if name not in known:
-            hint = f", {nearest(name, known)}" if known else "."
-            raise UsageError(f"no endpoint {name!r}{hint}")
-    if (event := wanted.event) and not now(journal.list(Wanted(event=event, limit=1))):
+def _check_event(journal: Reading, event: str | None) -> None:
+    """Accept an event that is known, or recorded. Raises `UsageError`."""
+    if event and not now(journal.list(Wanted(event=event, limit=1))):
         known = [*ACTIONS, *(f"{scope}:{each}" for scope in ACTIONS for each in ACTIONS[scope])]
         if event not in known:
             raise UsageError(f"no event {event!r}, {nearest(event, known)}")
