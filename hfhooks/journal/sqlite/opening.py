@@ -9,7 +9,7 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from hfhooks.errors import DiskError, JournalError, JournalTaken
+from hfhooks.errors import DiskError, JournalError, JournalFull, JournalTaken
 from hfhooks.journal.sqlite.files import (
     ANOTHER,
     DISK_ERRORS,
@@ -81,7 +81,9 @@ def opened(path: Path, name: str, check: Use, prepare: Prepare) -> Opened:
         is_full = code_of(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
         if is_full or isinstance(error, OSError) or code_of(error) in DISK_ERRORS:
             what = f"the journal in {path.parent} cannot be used: {error}"
-            raise JournalError(what, help=MAKE_ROOM if is_full else None) from error
+            if is_full:
+                raise JournalFull(f"{what}.", help=MAKE_ROOM) from error
+            raise JournalError(what) from error
         raise damaged(path, error) from error
     return Opened(writer, lock, identity, holder)
 

@@ -247,6 +247,20 @@ async def test_what_is_no_lock_of_another_server_is_not_called_one(opened: Open)
         opened()
 
 
+async def test_a_disk_that_is_full_at_the_start_is_the_machines_matter(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr("hfhooks.journal.sqlite.opening._configure", full)
+    with pytest.raises(JournalFull, match="cannot be used: database or disk is full") as caught:
+        opened()
+    assert caught.value.exit_code == 5
+
+
 @pytest.mark.skipif(os.name == "nt", reason="owners and links of Unix")
 @pytest.mark.parametrize("name", ["d.db", "d.db-wal", "d.db-shm", "d.lock", "d.holder"])
 async def test_what_others_have_put_in_its_place_is_refused(
