@@ -89,16 +89,18 @@ def samples(event: str, repo: str, *, pr: bool = False, **options: Any) -> list[
 def edited(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy with other values, by dotted keys; None takes a key away.
 
-    Raises `ValueError` for a key below what is no object.
+    Raises `ValueError` for a key below what is no object, or one that seems to be mistyped.
     """
     copy: dict[str, Any] = json.loads(json.dumps(payload))
     for key, value in changes.items():
         *path, last = key.split(".")
         place = copy
         for step in path:
+            _check_key(key, step, place)
             place = place.setdefault(step, {})
             if not isinstance(place, dict):
                 raise ValueError(f"{key}: {step} is no object in this payload.")
+        _check_key(key, last, place)
         if value is None:
             place.pop(last, None)
         else:
@@ -107,6 +109,23 @@ def edited(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     if isinstance(comment, dict) and comment.get("hidden") is True:
         comment.pop("content", None)  # the Hub does not send what is hidden
     return copy
+
+
+def _check_key(key: str, step: str, place: Mapping[str, Any]) -> None:
+    """Accept a key that is there, or new, but none that is like one that is there."""
+    from difflib import get_close_matches  # which nothing but a new key needs
+
+    if step not in place and (close := get_close_matches(step, place, n=1, cutoff=0.7)):
+        known = set().union(*(_keys(sample(event)) for event in SAMPLES))
+        if step not in known:
+            raise ValueError(f"--set {key}: there is no {step!r}, did you mean {close[0]!r}?")
+
+
+def _keys(value: Any) -> set[str]:
+    """Return all keys in a payload."""
+    if isinstance(value, dict):
+        return value.keys() | set().union(*map(_keys, value.values()))
+    return set().union(*map(_keys, value)) if isinstance(value, list) else set()
 
 
 def changes_of(texts: Iterable[str]) -> dict[str, Any]:

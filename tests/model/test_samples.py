@@ -123,6 +123,15 @@ def test_what_is_wrong_is_said_with_the_nearest_word(given: dict[str, Any], said
     assert said in str(caught.value)
 
 
+def test_a_key_that_is_mistyped_is_no_new_one() -> None:
+    payload = sample("discussion.comment:create")
+    for key, meant in (("repo.nme", "name"), ("rpeo.name", "repo"), ("comment.contnet", "content")):
+        with pytest.raises(ValueError, match=f"{key}: there is no .*, did you mean '{meant}'?"):
+            edited(payload, {key: "x"})
+    for key in ("repo.subdomain", "updatedRefs", "comment.hidden", "repo.mine", "movedTo.name"):
+        edited(payload, {key: None})
+
+
 def test_edits_change_add_and_take_away() -> None:
     payload = {"a": {"b": 1, "c": 2}}
     changed = edited(payload, {"a.b": 5, "a.c": None, "d.e": [1]})
