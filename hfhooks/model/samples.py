@@ -51,6 +51,8 @@ def sample(
     """
     wanted = _event(event)
     kind, name = _repo(repo)
+    if kind == "bucket" and wanted.scope.startswith("discussion"):
+        raise ValueError(f"{event}: a bucket has no discussions.")
     refs = [ref] if isinstance(ref, str) else list(ref)
     payload: dict[str, Any] = {
         "event": {"action": wanted.action, "scope": wanted.scope},
