@@ -63,13 +63,14 @@ class Paths:
         """Return the endpoint that a sender may have meant by a path where there is none."""
         from difflib import get_close_matches  # which nothing but an error needs
 
-        paths = {each.name.lower(): each.path for each in self._endpoints.values()}
-        paths |= {name.rpartition("/")[2]: path for name, path in paths.items()}
-        whole = path[:LONGEST_COMPARED].strip("/").lower()
-        for word in (whole, whole.partition("/")[2]):
-            for close in get_close_matches(word, paths, n=1):
-                return paths[close]
-        return None
+        names = {each.name.lower(): each.path for each in self._endpoints.values()}
+        paths = {name.rpartition("/")[2]: path for name, path in names.items()} | names
+        word = path[:LONGEST_COMPARED].strip("/").lower()
+        first, _, rest = word.partition("/")
+        if rest and get_close_matches(first, [PREFIX.strip("/")]):
+            word = rest
+        close = get_close_matches(word, paths, n=1)
+        return paths[close[0]] if close else None
 
     def site_for(self, request: Request) -> Site | None:
         """Return the site that a request is for, None if it is for us."""

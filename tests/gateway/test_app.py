@@ -451,13 +451,16 @@ async def test_a_path_near_an_endpoint_is_said_to_be_none_once_a_minute(
         ("/retrain", "/webhooks/retrain"),
         ("/webhooks/Retrain", "/webhooks/retrain"),
         ("/webhooks/reply", "/webhooks/bots/reply"),
+        ("/webhooks/Retrain/", "/webhooks/retrain"),
         ("/wp-login.php", None),
         ("/" + "a" * 2000, None),
     ],
 )
 def test_the_nearest_endpoint_is_what_a_sender_may_have_meant(path: str, meant: str | None) -> None:
     paths = Paths((), wait=0)
-    paths._endpoints = {each.path: each for each in map(Endpoint, ("retrain", "bots/reply"))}
+    paths._endpoints = {
+        each.path: each for each in map(Endpoint, ("retrain", "bots/reply", "bots/retrain"))
+    }
     assert paths.nearest(path) == meant
 
 
