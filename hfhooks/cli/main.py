@@ -139,10 +139,11 @@ class Commands(Sparing, TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the command line apart; `help` and `version` are words for options too."""
-        if self.table is COMMANDS and args[:1] == ["help"]:
-            args = [*args[1:], "--help"]
-        elif args[:1] == ["version"] and self.table is COMMANDS:
-            args = ["--version"]
+        if self.table is COMMANDS:
+            if args[:1] == ["help"]:
+                args = [*args[1:], "--help"]
+            elif args[:1] == ["version"]:
+                args = ["--version"]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -115,9 +115,11 @@ def edited(payload: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def _check_key(key: str, step: str, place: Mapping[str, Any]) -> None:
     """Accept a key that is there, or new, but none that is like one that is there."""
+    if step in place:
+        return
     from difflib import get_close_matches  # which nothing but a new key needs
 
-    if step not in place and (close := get_close_matches(step, place, n=1, cutoff=0.7)):
+    if close := get_close_matches(step, place, n=1, cutoff=0.7):
         known = set().union(*(_keys(sample(event)) for event in SAMPLES))
         if step not in known:
             raise ValueError(f"--set {key}: there is no {step!r}, did you mean {close[0]!r}?")

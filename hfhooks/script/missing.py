@@ -52,8 +52,8 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "zmq": "pyzmq",
 }
-NAMESPACES = {"google.cloud.": "google-cloud-", "azure.": "azure-"}
-"""Packages whose names on PyPI begin so, and have one more word of what is imported."""
+NAMESPACES = {"google.cloud.": 1, "azure.": 2}
+"""What is imported of these is a package each, by so many more words."""
 IMPORT = re.compile(r"\s*(?:from\s+([\w.]+)\s+import\s+(\w+)|import\s+([\w.]+))")
 
 
@@ -62,9 +62,9 @@ def how_to_get(module: str, target: Target, file: str | None, line: int | None) 
     from difflib import get_close_matches  # which most loads do without
 
     top, _, rest = module.partition(".")
-    if rest and (there := next(_places_of(top, target), None)):
-        return f"{there} has no module {rest!r}."
     if there := next(_places_of(top, target), None):
+        if rest:
+            return f"{there} has no module {rest!r}."
         folder = quote(str(there.parent))
         return f"It is in {folder}, where nothing looks for it. Say so: PYTHONPATH={folder}"
     siblings = [path.stem for folder in target.folders for path in Path(folder).glob("*.py")]
@@ -93,10 +93,10 @@ def _imported(line: str, module: str) -> str:
 
 
 def _distribution(module: str) -> str:
-    for prefix, begins in NAMESPACES.items():
-        if rest := module.removeprefix(prefix) if module.startswith(prefix) else "":
-            return begins + "-".join(rest.split(".")[: 1 if prefix == "google.cloud." else 2])
     parts = module.split(".")
+    for prefix, words in NAMESPACES.items():
+        if module.startswith(prefix):
+            return "-".join(parts[: prefix.count(".") + words])
     names = [".".join(parts[:number]) for number in range(len(parts), 0, -1)]
     return next((DISTRIBUTIONS[name] for name in names if name in DISTRIBUTIONS), parts[0])
 

@@ -17,7 +17,7 @@ from hfhooks.model.ending import Ending, failed_by
 from hfhooks.worker.endings import ending_of
 from hfhooks.worker.unsendable import MISSING, unsendable
 
-__all__ = ["HELD", "TURNS", "Held", "Room"]
+__all__ = ["HELD", "TURNS", "Held", "Room", "ending_of_call"]
 
 TURNS = 16
 """Turns of a loop in which a call may end that leaves nothing; each middleware takes some."""
@@ -91,6 +91,12 @@ class Held:
                 self._answered(failed_by(Fault("calling a handler", error)))
             except Exception as again:  # noqa: BLE001 # whoever calls raises it
                 self.fault = again
+
+
+def ending_of_call(error: BaseException) -> Ending:
+    """Return how the call that is going on has ended, in which this was raised."""
+    held = HELD.get()
+    return held.ending_of(error) if held else ending_of(error)
 
 
 class Room:

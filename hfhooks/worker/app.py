@@ -19,11 +19,10 @@ from hfhooks.script.author import Delivery
 from hfhooks.script.registry import Registration, Registry
 from hfhooks.secret import environment_secrets
 from hfhooks.tracebacks import users_traceback
-from hfhooks.worker.after import HELD, Room
+from hfhooks.worker.after import Room, ending_of_call
 from hfhooks.worker.callables import callable_of, delivery_in
 from hfhooks.worker.calls import LateFailure
 from hfhooks.worker.direct import Direct, direct_of
-from hfhooks.worker.endings import ending_of
 from hfhooks.worker.plain import is_plain
 from hfhooks.worker.reports import Refusals, report, tell_of_middleware
 from hfhooks.worker.site import PAGE, app_of
@@ -118,9 +117,7 @@ class EndpointRoute(APIRoute):
             if answer.is_sent:
                 self.on_late_failure(delivery_in(Request(scope)), users_traceback(error))
             else:
-                held = HELD.get()
-                ending = held.ending_of(error) if held else ending_of(error)
-                await report(ending)(scope, receive, send)
+                await report(ending_of_call(error))(scope, receive, send)
 
 
 def _mended(receive: Receive) -> Receive:

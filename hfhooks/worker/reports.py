@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 
 from hfhooks.model.ending import REFUSED, Ending
-from hfhooks.worker.after import HELD
-from hfhooks.worker.endings import DELIVERY, OUTCOME, RETRY_AFTER, ending_of, reasons
+from hfhooks.worker.after import ending_of_call
+from hfhooks.worker.endings import DELIVERY, OUTCOME, RETRY_AFTER, reasons
 
 __all__ = ["Refusals", "report", "tell_of_middleware"]
 
@@ -17,8 +17,7 @@ __all__ = ["Refusals", "report", "tell_of_middleware"]
 async def tell_of_middleware(request: Request, error: Exception) -> Response:
     """Answer where the script's own middleware raises: before a handler, that counts as its own."""
     if DELIVERY in request.scope:
-        held = HELD.get()
-        return report(held.ending_of(error) if held else ending_of(error))
+        return report(ending_of_call(error))
     return PlainTextResponse("Internal Server Error", 500)
 
 

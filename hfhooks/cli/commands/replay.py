@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace as but
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hfhooks.cli.asking import ask
 from hfhooks.cli.completion import delivery_ids
 from hfhooks.cli.journals import named, now, opened
 from hfhooks.cli.options import MOST, AsJson, Port, Set, Since, To, since_when
@@ -138,13 +138,9 @@ def _chosen(
 
 def _ask_about(number: int) -> None:
     """Go on with many only if that is meant. Raises `UsageError` where nobody can be asked."""
-    if number <= MANY:
-        return
-    question = f"Replay {number} deliveries?"
-    if not sys.stdin.isatty():
-        raise UsageError(f"these are {number} deliveries.", "If all of them are meant: --yes")
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(1)
+    if number > MANY:
+        help = "If all of them are meant: --yes"
+        ask(f"Replay {number} deliveries?", f"these are {number} deliveries.", help)
 
 
 def _call_all(

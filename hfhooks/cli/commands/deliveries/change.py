@@ -3,7 +3,6 @@
 A journal has one writer: the server if one runs, else this process for a moment.
 """
 
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
@@ -11,6 +10,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from hfhooks.cli.asking import ask
 from hfhooks.cli.completion import delivery_ids, endpoint_names
 from hfhooks.cli.journals import (
     check_endpoint,
@@ -150,15 +150,7 @@ def _ask_about(found: Sequence[Summary]) -> None:
     which = f"{_numbered(len(found))}, {running} of which running" if running else ""
     what = "this is" if len(found) == 1 else "these are"
     meant = which or _numbered(len(found))
-    _ask(f"cancel {meant}", f"{what} {meant}")
-
-
-def _ask(what: str, reason: str) -> None:
-    """Go on only if a person says so. Raises `UsageError` where nobody can be asked."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"{reason}.", "If that is meant: --yes")
-    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
-        raise typer.Exit(1)
+    ask(f"Cancel {meant}?", f"{what} {meant}.")
 
 
 def prune(
@@ -178,7 +170,7 @@ def prune(
     if (older_than is None) is not all:
         raise UsageError("say --older-than AGE, or --all.")
     if all and not yes:
-        _ask("delete all deliveries that are finished", "this deletes all that are finished")
+        ask("Delete all deliveries that are finished?", "this deletes all that are finished.")
     before = time.time() if older_than is None else since_when(older_than)
     server = server_if_any(port) if script is None else None
     if server:

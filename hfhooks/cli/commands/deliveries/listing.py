@@ -15,6 +15,7 @@ from hfhooks.errors import UsageError
 from hfhooks.journal import Reading
 from hfhooks.model.delivery import STATUSES, Summary, Wanted
 from hfhooks.model.events import ACTIONS, nearest
+from hfhooks.model.samples import SAMPLES
 
 Endpoint = Annotated[
     str | None,
@@ -111,7 +112,7 @@ def list_deliveries(
 def _check_event(journal: Reading, event: str | None) -> None:
     """Accept an event that is known, or recorded. Raises `UsageError`."""
     if event and not now(journal.list(Wanted(event=event, limit=1))):
-        known = [*ACTIONS, *(f"{scope}:{each}" for scope in ACTIONS for each in ACTIONS[scope])]
+        known = [*ACTIONS, *SAMPLES]
         if event not in known:
             raise UsageError(f"no event {event!r}, {nearest(event, known)}")
 
